@@ -1,0 +1,59 @@
+"""What importing costs and pulls in, and which module may import what: measured in fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("jax", "pandas", "formulaic", "altair", "joblib", "tqdm", "statsmodels", "IPython", "ipywidgets")
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_the_core_loads_nothing_heavy():
+    loaded = loaded_after("import inference_core; inference_core.model; inference_core.load_dataset")
+    assert not [name for name in HEAVY if name in loaded]
+    assert "scipy.stats" not in loaded
+
+
+def test_the_panels_load_no_altair_jax_or_pandas():
+    """altair takes 1.7 s in a Jupyter environment: never on the path to the first dot."""
+    loaded = loaded_after("import bossaviz")
+    assert not [name for name in ("altair", "jax", "pandas", "formulaic") if name in loaded]
+
+
+def imported_names(path: Path) -> set[str]:
+    """Top-level packages a file imports anywhere, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+BOSSAVIZ = sorted((ROOT / "bossaviz").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", BOSSAVIZ, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_panels_know_ipywidgets(path):
+    """State, computing, charts and sentences are tested without a widget in sight."""
+    if "panels" not in path.relative_to(ROOT).with_suffix("").parts:
+        assert "ipywidgets" not in imported_names(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "inference_core").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_formulaic_lives_behind_one_file(path):
+    """Its interface moves between versions; the guards stand in front of it in one place."""
+    if "formulaic" in imported_names(path):
+        assert path.relative_to(ROOT) == Path("inference_core/design/materialise.py")

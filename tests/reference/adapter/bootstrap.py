@@ -1,0 +1,110 @@
+"""Bootstrap on given rows, its intervals, and the jackknife: deterministic once the index matrix is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_core.fit import fit_model
+from inference_core.infer.bootstrap import compute_jackknife_coefs
+from inference_core.infer.intervals import interval
+from inference_core.infer.resample.common import compute_bootstrap_ci
+from inference_core.infer.resample.glm_operators import compute_batched_glm_bootstrap
+from inference_core.infer.resample.lm_operators import compute_batched_ols_bootstrap
+from inference_core.infer.resample_bundle import build_resampled_bundle
+
+from .answer import Answer
+from .case import Case
+from .table import column
+
+OTHER_RULES = {
+    "type7": "quantiles follow boot.ci here, not type 7",
+    "regression": "boot's regression estimate of influence; we use the jackknife",
+}
+
+
+@dataclass
+class Refits:
+    """A model, and its refits to the rows of an index matrix."""
+
+    m: object
+    observed: np.ndarray  # (p,)
+    se_observed: np.ndarray  # (p,)
+    coef: np.ndarray  # (B, p)
+    se: np.ndarray  # (B, p)
+
+
+def refit(case: Case) -> Refits:
+    """Coefficients by the batched functions where they take the model, standard errors by single refits."""
+    m = case.fitted()
+    rows, bundle, spec = case.index_matrix(), m.bundle, m.spec
+    table = m.infer().params
+    singles = [fit_model(spec, build_resampled_bundle(bundle, r)) for r in rows]
+    coef = np.array([fit.coef for fit in singles])
+    se = np.sqrt([np.diagonal(fit.vcov) for fit in singles])
+    if bundle.offset is None and bundle.rank_info.rank == bundle.p:
+        if spec.is_lm and bundle.weights is None:
+            coef = compute_batched_ols_bootstrap(rows, bundle.X, bundle.y)
+        elif not spec.is_lm:
+            coef = compute_batched_glm_bootstrap(
+                rows, bundle.X, bundle.y, m.family, weights=bundle.prior_weights, max_iter=100, tol=1e-13
+            )
+    return Refits(m, column(table, "estimate"), column(table, "se"), np.asarray(coef), se)
+
+
+def bootstrap_refits(case: Case) -> Answer:
+    """``resample.bootstrap_refits``: coefficients and standard errors of every refit."""
+    r = refit(case)
+    return Answer({"t0": r.observed, "coef": r.coef, "se": r.se}, inputs=frozenset({"B"}))
+
+
+def bootstrap_ci(case: Case) -> Answer:
+    """``resample.bootstrap_ci``: every interval type at every level the case holds, from the case's own rows."""
+    r = refit(case)
+    jackknife = compute_jackknife_coefs(r.m.spec, r.m.bundle)
+    values = {
+        "t0": r.observed,
+        "jackknife_coef": jackknife,
+        "refit_colmeans": r.coef.mean(axis=0),
+        "refit_first3": r.coef[:3],
+        "boot_mean": r.coef.mean(axis=0),
+        "boot_sd": r.coef.std(axis=0, ddof=1),
+        "bias": r.coef.mean(axis=0) - r.observed,
+    }
+    apart = {"bca_regression_a_last_coef": OTHER_RULES["regression"]}
+    for name in (n for n in case.values if n.startswith("ci_")):
+        values[name] = intervals_at(float(name.removeprefix("ci_")), r, jackknife)
+        apart[name] = "another quantile rule, or an intermediate of R's"
+    values = {name: value for name, value in values.items() if name in case.values}
+    apart |= {"acceleration": "an intermediate of the BCa limits", "z0": "an intermediate of the BCa limits"}
+    return Answer(values, inputs=frozenset({"B"}), apart=apart)
+
+
+def intervals_at(level: float, r: Refits, jackknife: np.ndarray) -> dict[str, np.ndarray]:
+    """Limits (p, 2) of each type at one level, under the case's names."""
+    specified = {"percentile": "percentile_boot", "basic": "basic_boot", "bca": "bca_boot"}
+    found = {
+        name: np.column_stack(compute_bootstrap_ci(r.observed, r.coef, kind, level, jackknife_stats=jackknife))
+        for kind, name in specified.items()
+    }
+    normal = interval("normal", r.coef, r.observed, level)
+    studentized = interval("studentized", r.coef, r.observed, level, se_draws=r.se, se_observed=r.se_observed)
+    found["normal_bias_corrected"] = np.column_stack([normal.lower, normal.upper])
+    found["studentized_boot"] = np.column_stack([studentized.lower, studentized.upper])
+    return found
+
+
+def jackknife(case: Case) -> Answer:
+    """``resample.jackknife``: leave-one-out coefficients, and the bias and standard error they imply."""
+    m = case.fitted()
+    observed, coef = m.fit_state.coef, compute_jackknife_coefs(m.spec, m.bundle)
+    n, centre = len(coef), coef.mean(axis=0)
+    values = {
+        "t0": observed,
+        "coef": coef,
+        "bias": (n - 1) * (centre - observed),
+        "estimate_bias_corrected": n * observed - (n - 1) * centre,
+        "se": np.sqrt((n - 1) / n * ((coef - centre) ** 2).sum(axis=0)),
+    }
+    return Answer(values)
