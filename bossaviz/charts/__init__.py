@@ -1,0 +1,1 @@
+"""Pure charts: numbers in, Vega-Lite specifications and columns of data out. No widgets, no model, no clock."""
