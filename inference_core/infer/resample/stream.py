@@ -1,0 +1,249 @@
+"""A stream of draws: an endless sequence of refits, any part of which can be had at any time, in any order.
+
+Draw i is a function of (seed, i) alone, so nothing needs to be stored: the sequence can be grown, cut into batches of
+any size, spread over workers, and any draw rebuilt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import InferenceError
+from ...progress import Cancel, Monitor, Progress
+from ...rng import RNG
+from ...states.base import Array
+from ...states.bundle import DataBundle
+from ...states.fit import FitState
+from ...states.inference import Batch, ResamplesState
+from ...states.spec import ModelSpec
+from .common import RefitKernel
+from .lm_operators import LmKernel
+
+# A batch should take about this long: short enough for a smooth picture and a prompt stop.
+TARGET_SECONDS = 0.03
+# Doubles that one worker's task goes through: some 10 ms for an lm, a hundred times joblib's own cost.
+TASK_VALUES = 1 << 21
+
+Part = tuple[Array, Array, Array | None]  # samples (b, p), status (b,), se (b, p) or None
+
+
+@dataclass(slots=True, eq=False)
+class DrawStream:
+    """Case resamples of one fitted model.
+
+    Attributes
+    ----------
+    seed : int
+        What rebuilds every draw.
+    names : tuple of str
+        One per statistic.
+    observed : (p,)
+        The statistics of the data themselves.
+    scheme : str
+        How the rows are drawn; ``"case"``: n rows of n, with replacement.
+    """
+
+    kernel: RefitKernel
+    rng: RNG
+    names: tuple[str, ...]
+    observed: Array
+    observed_se: Array | None = None  # (p,) by the same formula as the draws' own
+    scheme: str = "case"
+    want_se: bool = False
+    errors: str = "iid"
+    leave_one_out: Any = None  # () -> (n, p), the jackknife of the same model
+    _jackknife: Array | None = field(default=None, repr=False)
+    _last_chunk: tuple[int, Part] | None = field(default=None, repr=False)
+
+    @property
+    def seed(self) -> int:
+        """The seed that rebuilds every draw."""
+        return self.rng.seed
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Draws ``start .. stop - 1``, a pure function of (seed, i) for each of them, to the last bit."""
+        size = self.kernel.chunk_rows
+        parts = []
+        for chunk in range(start // size, -(-stop // size)):
+            rows = slice(max(start - chunk * size, 0), min(stop - chunk * size, size))
+            parts.append(tuple(None if part is None else part[rows] for part in self._chunk(chunk)))
+        samples, status, se = parts[0] if len(parts) == 1 else _join(parts, len(self.names))
+        return Batch(start, samples, status, se, total=stop)
+
+    def batches(
+        self, n: int, start: int = 0, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Iterator[Batch]:
+        """Draws ``start .. start + n - 1`` as batches of at most some 50 ms; stops early when ``cancel`` is set.
+
+        ``progress(done, n)`` is called after each batch. The size of a batch follows the time the last one took; the
+        draws do not depend on it.
+        """
+        monitor = Monitor(n, progress=progress, cancel=cancel)
+        if cancel is not None and cancel.is_set():
+            return
+        stop, chunks, size = start + n, 1, self.kernel.chunk_rows
+        while start < stop:
+            begin = time.perf_counter()
+            end = min((start // size + chunks) * size, stop)
+            batch = replace(self.batch(start, end), total=n)
+            spent = time.perf_counter() - begin
+            start = end
+            yield batch
+            if not monitor.tick(n - (stop - start)):
+                return
+            # At most double: the first batches carry the cost of warming up.
+            chunks = max(1, min(2 * chunks, int(chunks * TARGET_SECONDS / max(spent, 1e-6))))
+
+    def collect(
+        self,
+        n: int,
+        start: int = 0,
+        n_jobs: int = 1,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        verbose: bool = False,
+    ) -> ResamplesState:
+        """Draws ``start .. start + n - 1`` in one container; the same for any ``n_jobs``.
+
+        Parameters
+        ----------
+        n, start : int
+            Which draws.
+        n_jobs : int
+            1 computes here, -1 on all cores; ``joblib.parallel_config`` chooses another backend.
+        progress, cancel, verbose
+            The protocol of every long loop; a cancelled run returns the draws it has, marked ``cancelled``.
+        """
+        monitor = Monitor(n, progress=progress, cancel=cancel, verbose=verbose, desc="bootstrap")
+        samples = np.empty((n, len(self.names)))
+        status = np.empty(n, np.int8)
+        se = np.empty_like(samples) if self.want_se else None
+        done = 0
+        pieces = self.batches(n, start, cancel=cancel) if n_jobs == 1 else self._parallel(n, start, n_jobs, cancel)
+        for batch in pieces:
+            rows = slice(done, done + len(batch.status))
+            samples[rows], status[rows] = batch.samples, batch.status
+            if se is not None:
+                se[rows] = batch.se
+            done = rows.stop
+            if not monitor.tick(done):
+                break
+        monitor.close()
+        return self.resamples(samples[:done], status[:done], None if se is None else se[:done],
+                              n_requested=n, cancelled=done < n)  # fmt: skip
+
+    def resamples(
+        self, samples: Array, status: Array, se: Array | None = None, *, n_requested: int, cancelled: bool = False
+    ) -> ResamplesState:
+        """The container of draws 0, 1, .. of this stream."""
+        return ResamplesState(
+            samples=samples, observed=self.observed, names=self.names, method="boot", context="params",
+            status=status, seed=self.seed, n_requested=n_requested, scheme=self.scheme, se=se, cancelled=cancelled,
+            indices_of=self.indices_of,
+        )  # fmt: skip
+
+    def indices_of(self, i: int) -> Array:
+        """(n,) row positions of draw ``i``."""
+        return self.rng.indices(i, i + 1, self.kernel.n)[0]
+
+    def jackknife(self) -> Array:
+        """(n, p) coefficients without each row in turn, computed once."""
+        if self._jackknife is None:
+            self._jackknife = self.leave_one_out()
+        return self._jackknife
+
+    def _chunk(self, chunk: int) -> Part:
+        """Draws ``chunk * size ..`` of a fixed grid, the last one computed kept at hand.
+
+        Always whole chunks: the rounding of a matrix product depends on its shape, so a draw would otherwise differ in
+        the last digit with the batch it came in. What is computed beyond the request waits for the next one.
+        """
+        kept = self._last_chunk
+        if kept is None or kept[0] != chunk:
+            kept = (chunk, _draw_chunk(self.kernel, self.rng, chunk))
+            self._last_chunk = kept
+        return kept[1]
+
+    def _parallel(self, n: int, start: int, n_jobs: int, cancel: Cancel | None) -> Iterator[Batch]:
+        from joblib import Parallel, delayed
+
+        if cancel is not None and cancel.is_set():
+            return
+        size, stop = self.kernel.chunk_rows, start + n
+        each = max(1, TASK_VALUES // (size * self.kernel.n))
+        tasks = [range(at, min(at + each, -(-stop // size))) for at in range(start // size, -(-stop // size), each)]
+        # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
+        work = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        results = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in tasks)
+        for chunks, parts in zip(tasks, results, strict=True):
+            samples, status, se = _join(parts, len(self.names))
+            first = chunks[0] * size
+            rows = slice(max(start - first, 0), stop - first)
+            yield Batch(first + rows.start, samples[rows], status[rows], None if se is None else se[rows], total=n)
+
+
+def _draw_chunk(kernel: RefitKernel, rng: RNG, chunk: int) -> Part:
+    size = kernel.chunk_rows
+    return kernel.refit(rng.counts(chunk * size, (chunk + 1) * size, kernel.n))
+
+
+def _draw_chunks(kernel: RefitKernel, rng: RNG, chunks: range) -> list[Part]:
+    """A worker's share; module-level so that other processes can import it."""
+    return [_draw_chunk(kernel, rng, chunk) for chunk in chunks]
+
+
+def _join(parts: Sequence[Part], p: int) -> Part:
+    if not parts:
+        return np.empty((0, p)), np.empty(0, np.int8), None
+    samples, status, se = zip(*parts, strict=True)
+    return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+
+
+def case_bootstrap_stream(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    seed: int | None = None,
+    errors: str = "iid",
+    want_se: bool = False,
+) -> DrawStream:
+    """The case bootstrap of a fitted lm or glm.
+
+    Parameters
+    ----------
+    spec, bundle, fit
+        The model; weights, offset, trials, link and dropped columns take part in every refit.
+    seed : int, optional
+        None picks one; the stream tells it.
+    errors : str
+        Standard error inside each draw, if ``want_se``: ``"iid"`` or ``"HC0"`` to ``"HC4"``.
+    want_se : bool
+        Compute it: studentized intervals need it, the others do not.
+
+    Raises
+    ------
+    InferenceError
+        For a mixed model: its rows are not exchangeable.
+    """
+    if spec.has_random_effects:
+        raise InferenceError(
+            asked="a bootstrap that draws single rows",
+            found=f"the random effects {', '.join(spec.random_terms)}: rows of one group belong together",
+            remedy="scheme='parametric', or scheme='cluster' to draw whole groups",
+        )
+    from .leave_out import leave_one_out_lm
+
+    kernel = LmKernel.from_bundle(bundle, want_se=want_se, errors=errors)
+    observed_se = None
+    if want_se:
+        observed_se = kernel.refit(np.ones((1, bundle.n)))[2]
+        observed_se = None if observed_se is None else observed_se[0]
+    return DrawStream(
+        kernel=kernel, rng=RNG.from_seed(seed), names=tuple(bundle.X_names), observed=fit.coef,
+        observed_se=observed_se, want_se=want_se, errors=errors, leave_one_out=lambda: leave_one_out_lm(bundle),
+    )  # fmt: skip
