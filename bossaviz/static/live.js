@@ -1,0 +1,430 @@
+// The browser half of bossaviz.LiveChart: one Vega view, made once, then fed.
+//
+// `model` has get, set, save_changes, on, off (a widget model, or the small stand-in of a saved page).
+// Traits, as in livechart.py: spec, datasets, data_<name>, params, epoch, frame, width, description, stale,
+// selectable, watch, handles; back to Python go selections, hovered and signals.
+
+const TOKEN = /^@([a-z][a-z0-9-]*)$/;
+const TOKEN_IN_QUOTES = /(['"])@([a-z][a-z0-9-]*)\1/g;
+const WATCH_MS = 50; // signals go back at most 20 times a second
+const SETTLE_MS = 400; // how long a handle just moved obeys the reader alone
+const FALLBACK_WIDTH = 429; // before the element has a size
+
+// ---- colours: a token is a CSS variable, so a change of theme repaints without a line of JavaScript
+
+const themed = (value) => {
+  if (typeof value === "string") {
+    const token = TOKEN.exec(value);
+    if (token) return `var(--bv-${token[1]})`;
+    return value.includes("@") ? value.replace(TOKEN_IN_QUOTES, "$1var(--bv-$2)$1") : value;
+  }
+  if (Array.isArray(value)) return value.map(themed);
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, themed(inner)]));
+  }
+  return value;
+};
+
+// Vega fills with one colour; a page-wide pattern lets a mark say fill: "url(#bv-hatch)".
+const HATCH = `<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>
+  <pattern id="bv-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <rect width="5" height="5" style="fill:var(--bv-tail-soft)"/>
+  <rect width="2" height="5" style="fill:var(--bv-tail)"/></pattern></defs></svg>`;
+
+const ensureHatch = () => {
+  if (document.getElementById("bv-hatch")) return;
+  const holder = document.createElement("div");
+  holder.className = "bv-livechart bv-defs";
+  holder.innerHTML = HATCH;
+  document.body.append(holder);
+};
+
+// ---- data: one Float64Array for all numeric columns, lists for the others
+
+const rowsOf = (frame) => {
+  if (!frame?.rows) return [];
+  const { rows: n, numbers, buffer, lists } = frame;
+  const bytes = buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
+  const flat = new Float64Array(bytes);
+  const names = Object.keys(lists);
+  return Array.from({ length: n }, (_, i) => {
+    const row = {};
+    numbers.forEach((name, j) => {
+      const value = flat[j * n + i];
+      row[name] = Number.isFinite(value) ? value : null;
+    });
+    for (const name of names) row[name] = themed(lists[name][i]);
+    return row;
+  });
+};
+
+const plainDatum = (datum) => {
+  const plain = {};
+  for (const [key, value] of Object.entries(datum ?? {})) {
+    if (value instanceof Date) plain[key] = +value;
+    else if (typeof value === "number") plain[key] = Number.isFinite(value) ? value : null;
+    else if (value === null || typeof value === "string" || typeof value === "boolean") plain[key] = value;
+  }
+  return plain;
+};
+
+// ---- marks
+
+const nameOf = (mark) => (mark?.name ?? "").replace(/_marks$/, "");
+
+// Only selectable marks answer the pointer, so that a line drawn over a dot does not swallow its click.
+const markPointers = (marks, selectable) => {
+  for (const mark of marks ?? []) {
+    if (mark.type === "group") markPointers(mark.marks, selectable);
+    else if (selectable.includes(nameOf(mark))) {
+      mark.interactive = true;
+      ((mark.encode ??= {}).update ??= {}).cursor = { value: "pointer" };
+    } else mark.interactive = false;
+  }
+};
+
+const findMark = (group, name) => {
+  for (const mark of group.items ?? []) {
+    if (mark.marktype === undefined) continue;
+    if (nameOf(mark) === name) return mark;
+    if (mark.marktype === "group") {
+      for (const item of mark.items) {
+        const found = findMark(item, name);
+        if (found) return found;
+      }
+    }
+  }
+  return null;
+};
+
+const copy = (value) => JSON.parse(JSON.stringify(value));
+const isObject = (value) => value !== null && typeof value === "object";
+
+class Drawing {
+  constructor({ vega, vegaLite }, model, el) {
+    Object.assign(this, { vega, vegaLite, model, el });
+    this.drawn = {}; // dataset -> the frame last given to the view
+    this.set = {}; // param -> the value last given to the view
+    this.moved = {}; // handle's param -> when the reader last moved it here
+    this.epoch = -Infinity;
+    this.queued = this.busy = this.closed = false;
+    this.listeners = [];
+  }
+
+  async start() {
+    const { el } = this;
+    el.classList.add("bv-livechart");
+    // JupyterLab would take arrows and Enter for itself
+    el.dataset.lmSuppressShortcuts = "true";
+    ensureHatch();
+    for (const name of ["frame", "params", "epoch"]) this.on(`change:${name}`, () => this.schedule());
+    this.on("change:spec", () => this.embed().catch((error) => this.say(error)));
+    this.on("change:description", () => this.describe());
+    this.on("change:stale", () => this.fade());
+    this.on("change:width", () => this.schedule());
+    this.on("change:signals", () => this.schedule());
+    this.resizing = new ResizeObserver(() => this.schedule());
+    this.keys = (event) => this.onKey(event);
+    el.addEventListener("keydown", this.keys);
+    try {
+      await this.embed();
+    } catch (error) {
+      this.say(error);
+    }
+    this.resizing.observe(el);
+    this.fade();
+  }
+
+  on(event, callback) {
+    this.model.on(event, callback);
+    this.listeners.push([event, callback]);
+  }
+
+  close() {
+    this.closed = true;
+    for (const [event, callback] of this.listeners) this.model.off(event, callback);
+    this.el.removeEventListener("keydown", this.keys);
+    this.resizing.disconnect();
+    clearTimeout(this.reporting);
+    clearTimeout(this.settling);
+    this.view?.finalize();
+  }
+
+  // ---- the one embedding
+
+  async embed() {
+    const { vega, vegaLite, model, el } = this;
+    const spec = themed(copy(model.get("spec")));
+    this.follow = this.makeResponsive(spec);
+    const quiet = vega.logger(vega.Error);
+    const compiled = vegaLite.compile(spec, { logger: quiet }).spec;
+    const selectable = model.get("selectable");
+    const grips = Object.values(model.get("handles")).map((handle) => handle.mark);
+    if (selectable.length || grips.length) markPointers(compiled.marks, [...selectable, ...grips]);
+    this.widths = (compiled.signals ?? [])
+      .filter((signal) => /(^childWidth|_width)$/.test(signal.name) && typeof signal.value === "number")
+      .map((signal) => signal.name);
+    this.declared = new Set([
+      ...(compiled.signals ?? []).map((signal) => signal.name),
+      ...(compiled.data ?? []).map((data) => `data:${data.name}`),
+    ]);
+    const loader = vega.loader();
+    loader.load = () => Promise.reject(new Error("a live chart loads nothing"));
+    const box = document.createElement("div");
+    box.className = "bv-chart";
+    const view = new vega.View(vega.parse(compiled), { renderer: "svg", loader, logLevel: vega.Error });
+    const old = this.view;
+    Object.assign(this, { view, drawn: {}, set: {}, plotWidth: undefined });
+    view.initialize(box).hover();
+    this.listen(view);
+    el.replaceChildren(box);
+    if (selectable.length || grips.length) box.tabIndex = 0;
+    this.box = box;
+    this.epoch = -Infinity;
+    this.update();
+    await view.runAsync();
+    old?.finalize();
+    this.describe();
+    this.painted();
+  }
+
+  // "container" becomes a number that follows the element; Vega's own listens to the window only.
+  makeResponsive(spec) {
+    const start = this.outerWidth();
+    const units = spec.vconcat ? spec.vconcat : [spec];
+    const fluid = units.filter((unit) => unit.width === "container");
+    if (!fluid.length) return false;
+    for (const unit of fluid) unit.width = start;
+    if (!spec.vconcat && !spec.autosize && !spec.config?.autosize) {
+      spec.autosize = { type: "fit-x", contains: "padding" };
+    }
+    const autosize = spec.autosize ?? spec.config?.autosize;
+    const type = autosize?.type ?? autosize;
+    this.paddingInside = /^fit/.test(type) && autosize.contains === "padding";
+    return true;
+  }
+
+  outerWidth() {
+    return this.model.get("width") || Math.floor(this.el.clientWidth) || FALLBACK_WIDTH;
+  }
+
+  // ---- frames
+
+  schedule() {
+    if (this.queued || this.closed) return;
+    this.queued = true;
+    if (!this.busy) requestAnimationFrame(() => this.draw());
+  }
+
+  async draw() {
+    if (this.closed || !this.view) return;
+    this.queued = false;
+    this.busy = true;
+    try {
+      if (this.update()) await this.view.runAsync();
+      this.painted();
+    } catch (error) {
+      this.say(error);
+    } finally {
+      this.busy = false;
+      if (this.queued) requestAnimationFrame(() => this.draw());
+    }
+  }
+
+  // Hand the view what differs from what it shows; true if anything does.
+  update() {
+    const { model, view, vega } = this;
+    const epoch = model.get("epoch");
+    let changed = this.resize();
+    if (epoch < this.epoch) return changed;
+    this.epoch = epoch;
+    for (const [name, value] of Object.entries({ ...model.get("params"), ...this.handled() })) {
+      if (performance.now() - (this.moved[name] ?? -Infinity) < SETTLE_MS) continue;
+      if (name in this.set && JSON.stringify(this.set[name]) === JSON.stringify(value)) continue;
+      this.set[name] = value;
+      if (!this.declared.has(name)) continue;
+      view.signal(name, themed(value));
+      changed = true;
+    }
+    for (const name of model.get("datasets")) {
+      const frame = model.get(`data_${name}`);
+      if (this.drawn[name] === frame) continue;
+      this.drawn[name] = frame;
+      if (!this.declared.has(`data:${name}`)) continue;
+      view.change(name, vega.changeset().remove(vega.truthy).insert(rowsOf(frame)));
+      changed = true;
+    }
+    return changed;
+  }
+
+  // Where a handle stands by what another view reported, until Python has taken it over into params.
+  handled() {
+    const { model } = this;
+    const signals = model.get("signals");
+    if (signals === this.taken) return {};
+    this.taken = signals;
+    return Object.fromEntries(Object.entries(signals).filter(([name]) => name in model.get("handles")));
+  }
+
+  resize() {
+    if (!this.follow) return false;
+    const { view } = this;
+    const padding = view.padding();
+    const sides = isObject(padding) ? (padding.left ?? 0) + (padding.right ?? 0) : 2 * (padding ?? 0);
+    const width = Math.max(40, this.outerWidth() - (this.paddingInside ? 0 : sides));
+    if (width === this.plotWidth) return false;
+    this.plotWidth = width;
+    if (this.widths.length) for (const name of this.widths) view.signal(name, width);
+    else view.width(width);
+    return true;
+  }
+
+  painted() {
+    this.box.dataset.frame = String(this.model.get("frame"));
+    this.error?.remove();
+    this.error = null;
+  }
+
+  describe() {
+    const text = this.model.get("description");
+    if (this.view && text) this.view.description(text);
+  }
+
+  fade() {
+    this.el.classList.toggle("bv-stale", this.model.get("stale"));
+  }
+
+  say(error) {
+    console.error(error);
+    this.error?.remove();
+    this.error = document.createElement("p");
+    this.error.className = "bv-chart-error";
+    this.error.setAttribute("role", "alert");
+    this.error.textContent = `This chart could not be drawn: ${error?.message ?? error}`;
+    this.el.append(this.error);
+  }
+
+  // ---- from the reader back to Python
+
+  listen(view) {
+    view.addEventListener("click", (event, item) => this.report("selections", item));
+    view.addEventListener("mouseover", (event, item) => {
+      if (this.model.get("report_hover")) this.report("hovered", item);
+    });
+    for (const name of this.model.get("watch")) {
+      view.addSignalListener(name, (signal, value) => this.reportSignal(signal, value));
+    }
+    this.dragHandles(view);
+  }
+
+  report(trait, item) {
+    const mark = item?.mark;
+    if (mark?.role !== "mark" || mark.marktype === "group") return;
+    const name = nameOf(mark);
+    const selectable = this.model.get("selectable");
+    if (selectable.length && !selectable.includes(name)) return;
+    const seq = (this.model.get(trait).seq ?? 0) + 1;
+    this.model.set(trait, { name, datum: plainDatum(item.datum), seq });
+    this.model.save_changes();
+  }
+
+  // What Python itself set is not news to it.
+  reportSignal(name, value) {
+    if (JSON.stringify(value) === JSON.stringify(this.model.get("params")[name])) return;
+    this.pending = { ...this.pending, [name]: value };
+    this.reporting ??= setTimeout(() => this.flushSignals(), WATCH_MS);
+  }
+
+  flushSignals() {
+    clearTimeout(this.reporting);
+    this.reporting = null;
+    if (!this.pending) return;
+    this.model.set("signals", { ...this.model.get("signals"), ...this.pending });
+    this.pending = null;
+    this.model.save_changes();
+  }
+
+  // A handle is a mark that sets a param: drag it, or focus the chart and use the arrow keys.
+  dragHandles(view) {
+    const handles = Object.entries(this.model.get("handles"));
+    if (!handles.length) return;
+    const channel = (handle) => handle.scale ?? "x";
+    view.addEventListener("pointerdown", (event, item) => {
+      const found = handles.find(([, handle]) => item && nameOf(item.mark) === handle.mark);
+      if (!found) return;
+      event.preventDefault();
+      const [param, handle] = found;
+      const move = (moved) => {
+        const [x, y] = this.vega.point(moved, this.box.querySelector("svg"));
+        const [left, top] = view.origin();
+        const at = channel(handle).endsWith("y") ? y - top : x - left;
+        this.moveHandle(param, handle, view.scale(channel(handle)).invert(at));
+      };
+      const stop = () => {
+        window.removeEventListener("pointermove", move);
+        window.removeEventListener("pointerup", stop);
+        this.flushSignals();
+      };
+      window.addEventListener("pointermove", move);
+      window.addEventListener("pointerup", stop);
+    });
+  }
+
+  moveHandle(param, handle, value) {
+    const domain = this.view.scale(handle.scale ?? "x").domain();
+    const [low, high] = [Math.min(...domain), Math.max(...domain)];
+    const kept = Math.min(handle.max ?? high, Math.max(handle.min ?? low, value));
+    this.view.signal(param, kept);
+    this.view.runAsync();
+    this.set[param] = kept;
+    // echoes of earlier positions would pull the handle back under the reader's hand
+    this.moved[param] = performance.now();
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.schedule(), SETTLE_MS + 50);
+    this.reportSignal(param, kept);
+  }
+
+  onKey(event) {
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+    const [handle] = Object.entries(this.model.get("handles"));
+    if (handle && event.key in steps) {
+      event.preventDefault();
+      const domain = this.view.scale(handle[1].scale ?? "x").domain();
+      const unit = (Math.max(...domain) - Math.min(...domain)) / (event.shiftKey ? 20 : 200);
+      this.moveHandle(handle[0], handle[1], this.view.signal(handle[0]) + steps[event.key] * unit);
+      return;
+    }
+    this.walkMarks(event);
+  }
+
+  // Arrow keys go from mark to mark, left to right; Enter or Space choose one, as a click does.
+  walkMarks(event) {
+    const [name] = this.model.get("selectable");
+    const mark = name && findMark(this.view.scenegraph().root, name);
+    if (!mark?.items.length) return;
+    const items = [...mark.items].sort((a, b) => a.x - b.x || b.y - a.y);
+    const here = items.findIndex((item) => item._svg === document.activeElement);
+    if (event.key === "Enter" || event.key === " ") {
+      if (here < 0) return;
+      event.preventDefault();
+      this.report("selections", items[here]);
+      return;
+    }
+    const far = items.length - 1;
+    const targets = {
+      ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1,
+      PageDown: here + 10, PageUp: here - 10, Home: 0, End: far,
+    };
+    if (!(event.key in targets)) return;
+    event.preventDefault();
+    const element = items[Math.min(far, Math.max(0, targets[event.key]))]._svg;
+    element.setAttribute("tabindex", "-1");
+    element.focus();
+  }
+}
+
+export async function mount(kit, model, el) {
+  const drawing = new Drawing(kit, model, el);
+  await drawing.start();
+  return () => drawing.close();
+}
