@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference_core.fit import fit_model
+from inference_core.families import get_family
 from inference_core.infer.bootstrap import compute_jackknife_coefs
 from inference_core.infer.intervals import interval
-from inference_core.infer.resample.common import compute_bootstrap_ci
+from inference_core.infer.resample.common import compute_bootstrap_ci, refit_indices
 from inference_core.infer.resample.glm_operators import compute_batched_glm_bootstrap
 from inference_core.infer.resample.lm_operators import compute_batched_ols_bootstrap
-from inference_core.infer.resample_bundle import build_resampled_bundle
 
 from .answer import Answer
 from .case import Case
@@ -36,20 +35,17 @@ class Refits:
 
 
 def refit(case: Case) -> Refits:
-    """Coefficients by the batched functions where they take the model, standard errors by single refits."""
+    """Refits to the case's rows: by the specified functions where they take the model, else by the stream's own kernel."""
     m = case.fitted()
-    rows, bundle, spec = case.index_matrix(), m.bundle, m.spec
+    rows, bundle = case.index_matrix(), m.bundle
     table = m.infer().params
-    singles = [fit_model(spec, build_resampled_bundle(bundle, r)) for r in rows]
-    coef = np.array([fit.coef for fit in singles])
-    se = np.sqrt([np.diagonal(fit.vcov) for fit in singles])
+    coef, _, se = refit_indices(m.draw_stream(want_se=True).kernel, rows)
     if bundle.offset is None and bundle.rank_info.rank == bundle.p:
-        if spec.is_lm and bundle.weights is None:
+        if m.spec.is_lm and bundle.weights is None:
             coef = compute_batched_ols_bootstrap(rows, bundle.X, bundle.y)
-        elif not spec.is_lm:
-            coef = compute_batched_glm_bootstrap(
-                rows, bundle.X, bundle.y, m.family, weights=bundle.prior_weights, max_iter=100, tol=1e-13
-            )
+        elif not m.spec.is_lm:
+            family, weights = get_family(m.spec.family, m.spec.link), bundle.prior_weights
+            coef = compute_batched_glm_bootstrap(rows, bundle.X, bundle.y, family, weights, max_iter=100, tol=1e-13)
     return Refits(m, column(table, "estimate"), column(table, "se"), np.asarray(coef), se)
 
 

@@ -17,10 +17,7 @@ from inference_core import model
 
 from .subset import read_subset
 
-FAMILIES = {
-    "gaussian": "gaussian", "binomial": "binomial", "poisson": "poisson", "Gamma": "gamma",
-    "inverse.gaussian": "inverse_gaussian", "quasipoisson": "poisson", "quasibinomial": "binomial",
-}  # fmt: skip
+FAMILIES = {"Gamma": "gamma", "inverse.gaussian": "inverse_gaussian"}  # the others have one name in both
 LINKS = {"1/mu^2": "inverse_squared"}
 CODINGS = {
     "contr.treatment": "treatment", "contr.sum": "sum", "contr.helmert": "helmert", "contr.poly": "poly",
@@ -62,11 +59,6 @@ class Case:
         return self.raw["model"].get("family", "gaussian")
 
     @property
-    def quasi(self) -> bool:
-        """Whether R estimated the dispersion of a family that knows it."""
-        return self.family.startswith("quasi")
-
-    @property
     def terms(self) -> list[str]:
         """R's names of the coefficients, in order."""
         return self.raw["terms"]
@@ -105,7 +97,7 @@ class Case:
         description = self.raw["model"]
         link = description.get("link", "identity")
         arguments: dict[str, Any] = {
-            "family": FAMILIES[self.family],
+            "family": FAMILIES.get(self.family, self.family),
             "link": LINKS.get(link, link),
             "contrasts": self._contrasts(formula) or None,
             "weights": description.get("weights"),

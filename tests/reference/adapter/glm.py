@@ -20,46 +20,36 @@ def glm_fit(case: Case) -> Answer:
     fit, kept = m.fit_state, estimable(m)
     params = m.infer().params
     info = m.diagnostics.row(0, named=True)
-    se = column(params, "se")
-    normal = np.isinf(column(params, "df")[kept][0])
-    prior = m.bundle.prior_weights
-    weights = np.ones(m.bundle.n) if prior is None else prior
-    pearson = np.sum(weights * fit.residuals**2 / case_variance(m))
-    scale = 1.0
-    if case.quasi:  # the estimates of the plain family, its errors scaled by R's dispersion
-        scale, normal = pearson / fit.df_resid, False
+    estimate, se = column(params, "estimate"), column(params, "se")
+    normal = bool(np.isinf(column(params, "df")[kept][0]))
+    levels = case.values["ci_wald_normal"]
     values = {
-        "coef": column(params, "estimate"),
-        "se": np.sqrt(scale) * se[kept],
-        "stat": (column(params, "estimate") / (np.sqrt(scale) * se))[kept],
+        "coef": estimate,
+        "se": se[kept],
+        "stat": column(params, "statistic")[kept],
         "stat_name": "z" if normal else "t",
-        "vcov": scale * vcov(m),
-        "dispersion": scale if case.quasi else fit.dispersion,
+        "p": column(params, "p_value")[kept],
+        "vcov": vcov(m),
+        "dispersion": fit.dispersion,
         "deviance": fit.deviance,
         "null_deviance": fit.null_deviance,
         "df_resid": fit.df_resid,
         "df_null": fit.df_null,
+        "AIC": info["aic"],
+        "BIC": info["bic"],
+        "logLik": info["loglik"],
+        "logLik_df": fit.n_params,
         "nobs": info["nobs"],
-        "logLik_df": fit.n_params - 0,
-        "pearson_chi2": pearson,
+        "pearson_chi2": info["pearson_chi2"],
         "fitted_first6": fit.fitted[:6],
         "dev_resid_first6": column(m.influence, "deviance_resid")[:6],
         "converged": bool(fit.converged),
+        "ci_wald_normal" if normal else "ci_wald_t": limits_at(m, levels),
     }
-    if not case.quasi:
-        values |= {"p": column(params, "p_value")[kept], "AIC": info["aic"], "BIC": info["bic"], "logLik": info["loglik"]}
-        table_limits = limits_at(m, case.values["ci_wald_normal"])
-        values["ci_wald_normal" if normal else "ci_wald_t"] = table_limits
-    if not normal:  # confint.default: the normal quantile on our own estimates and errors
-        values["ci_wald_normal"] = {
-            level: column(params, "estimate")[:, None]
-            + np.sqrt(scale) * se[:, None] * ndtri([(1 - float(level)) / 2, (1 + float(level)) / 2])
-            for level in case.values["ci_wald_normal"]
-        }
+    if not normal:  # R's confint.default: the normal quantile whatever the reference of the table
+        q = {level: ndtri([(1 - float(level)) / 2, (1 + float(level)) / 2]) for level in levels}
+        values["ci_wald_normal"] = {level: estimate[:, None] + se[:, None] * q[level] for level in levels}
     apart = dict(NOT_NUMBERS)
-    if case.quasi:
-        apart |= {f: "quasi-families have no likelihood" for f in ("AIC", "BIC", "logLik", "logLik_df")}
-        apart |= {"p": "scaled by hand above", "ci_wald_t": "scaled by hand above"}
-    if case.separated and m.fit_state.messages:  # the product must have said so itself
+    if case.separated and fit.messages:  # the product must have said so itself
         apart |= {f: "the coefficients diverge; where they stop is chance" for f in DIVERGING}
     return Answer({f: v for f, v in values.items() if f in case.values and f not in apart}, apart=apart)
