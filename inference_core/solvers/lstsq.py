@@ -47,7 +47,8 @@ class LstsqResult(Frozen):
         return expand_square(inverse_gram(self.r_factor), self.kept, self.coef.shape[0])
 
 
-def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK_TOL) -> LstsqResult:
+def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK_TOL,
+          leverage: bool = True) -> LstsqResult:
     """Weighted least squares by QR.
 
     Parameters
@@ -59,6 +60,8 @@ def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK
     tol : float
         R's rank rule: going from left to right, a column whose part orthogonal to the columns kept so far is shorter
         than ``tol`` times the column is dropped, so it is always the *later* column that goes.
+    leverage : bool
+        False leaves ``leverage`` empty and saves a pass.
 
     Raises
     ------
@@ -73,10 +76,10 @@ def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK
     root = None if weights is None else np.sqrt(weights)
     if _is_tall(X):
         with one_blas_thread():
-            result = _cholesky_qr2(X, y, root)
+            result = _cholesky_qr2(X, y, root, leverage)
         if result is not None:
             return result
-    return _householder(X, y, root, tol)
+    return _householder(X, y, root, tol, leverage)
 
 
 def rank_of_design(X: Array, tol: float = RANK_TOL, names: tuple[str, ...] = ()) -> RankInfo:
@@ -150,7 +153,7 @@ def _expand(small: Array, kept: Array, p: int) -> Array:
     return out
 
 
-def _householder(X: Array, y: Array, root: Array | None, tol: float) -> LstsqResult:
+def _householder(X: Array, y: Array, root: Array | None, tol: float, want: bool) -> LstsqResult:
     n, p = X.shape
     Xw = X if root is None else X * root[:, None]
     yw = y if root is None else y * root
@@ -163,10 +166,12 @@ def _householder(X: Array, y: Array, root: Array | None, tol: float) -> LstsqRes
     if r:
         qty = lapack.dormqr("L", "T", qr, tau, yw[:, None], 64)[0]
         b = solve_triangular(R, qty[:r, 0], check_finite=False)
-        q = lapack.dorgqr(qr[:, :r], tau, lwork=max(1, 64 * r))[0]
-        leverage = np.einsum("ij,ij->i", q, q)
     else:
-        b, leverage = np.zeros(0), np.zeros(n)
+        b = np.zeros(0)
+    leverage = np.zeros(n if want else 0)
+    if r and want:
+        q = lapack.dorgqr(qr[:, :r], tau, lwork=64 * r)[0]
+        leverage = np.einsum("ij,ij->i", q, q)
     coef = _expand(b, kept, p)
     fitted = (X if r == p else X[:, kept]) @ b
     residuals = y - fitted
@@ -239,7 +244,15 @@ def _scaled_cholesky(G: Array) -> Array | None:
     return R * scale
 
 
-def _cholesky_qr2(X: Array, y: Array, root: Array | None) -> LstsqResult | None:
+def cholesky_factor(X: Array, weights: Array) -> Array | None:
+    """Upper R with R'R = X'WX, or None unless the scaled X'WX is safely well conditioned: one step of a Newton loop.
+
+    A loop that solves for increments corrects the lost digits in its next step.
+    """
+    return _scaled_cholesky((X * weights[:, None]).T @ X)
+
+
+def _cholesky_qr2(X: Array, y: Array, root: Array | None, want: bool) -> LstsqResult | None:
     n, p = X.shape
     R1 = _scaled_cholesky(_gram(X, root))
     if R1 is None:
@@ -258,19 +271,17 @@ def _cholesky_qr2(X: Array, y: Array, root: Array | None) -> LstsqResult | None:
     W = solve_triangular(R, np.eye(p), check_finite=False)
     b = W @ solve_triangular(R2, qty, trans="T", check_finite=False)
 
-    fitted, leverage, gradient = np.empty(n), np.empty(n), np.zeros(p)
+    fitted, leverage, gradient = np.empty(n), np.empty(n if want else 0), np.zeros(p)
     for rows in _blocks(n, p):
         A = X[rows]
         fitted[rows] = A @ b
         e = y[rows] - fitted[rows]
-        if root is None:
+        gradient += (e if root is None else e * root[rows] ** 2) @ A
+        if want:
             Q = A @ W
-            gradient += e @ A
-        else:
-            w = root[rows]
-            Q = (A @ W) * w[:, None]
-            gradient += (e * (w * w)) @ A
-        leverage[rows] = np.einsum("ij,ij->i", Q, Q)
+            leverage[rows] = np.einsum("ij,ij->i", Q, Q)
+    if want and root is not None:
+        leverage *= root * root
     # One step of refinement with the true residuals: W came from an explicit inverse.
     step = W @ (W.T @ gradient)
     b = b + step

@@ -1,0 +1,8 @@
+"""From a bundle of data to a fitted model."""
+
+from .common import fitted_family
+from .dispatch import fit_model
+from .glm import fit_glm
+from .lm import fit_lm
+
+__all__ = ["fit_glm", "fit_lm", "fit_model", "fitted_family"]
