@@ -1,12 +1,14 @@
 """The look of every panel: colours by meaning, the Vega-Lite configuration and the style sheet.
 
 Colour says where a number came from: ``real`` ink is data, ``sim`` violet was drawn by chance, ``theory`` green-grey
-came from a formula, ``tail`` orange was marked by the reader. On screen a colour is a CSS variable, so that one
-drawing follows the theme of the page; in a picture it is the hexadecimal value of one theme.
+came from a formula, ``tail`` orange was marked by the reader. A specification names a colour by its token, ``"@sim"``: on
+screen it becomes a CSS variable, so that one drawing follows the theme of the page; in a picture it becomes the value
+of one theme.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -32,38 +34,41 @@ JUPYTER = MappingProxyType({
     "line-soft": "--jp-border-color3", "line-strong": "--jp-border-color1", "brand": "--jp-brand-color1",
 })  # fmt: skip
 
+# A token stands alone ("@sim") or in quotes inside an expression ("datum.out ? '@sim-soft' : '@sim'").
+_TOKEN = re.compile(r"(?:(?<=^)|(?<=['\"]))@([a-z][a-z0-9-]*)(?=$|['\"])")
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
-def colours(theme: str | None = None) -> dict[str, str]:
-    """Token -> colour: CSS variables for the screen (``theme=None``), plain values for ``"light"`` or ``"dark"``.
-
-    A variable carries its light value as a fall-back, so a drawing outside the panel's style sheet is still readable.
-    """
-    if theme is None:
-        return {name: f"var(--bv-{name}, {value})" for name, value in LIGHT.items()}
-    return dict(THEMES[theme])
-
-
-def vega_config(theme: str | None = None) -> dict:
-    """Return the Vega-Lite configuration shared by every chart."""
-    c = colours(theme)
+def vega_config() -> dict:
+    """Return the Vega-Lite configuration shared by every chart. Colours are tokens such as ``"@sim"``."""
     return {
         "background": "transparent",
         "font": FONT,
         "view": {"stroke": None},
         "axis": {
-            "labelColor": c["ink2"], "labelFontSize": 11, "labelPadding": 4, "labelOverlap": "greedy",
-            "titleColor": c["ink2"], "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": c["grid"],
-            "gridWidth": 1, "domainColor": c["axis"], "domainWidth": 1, "tickColor": c["axis"], "tickSize": 4,
+            "labelColor": "@ink2", "labelFontSize": 11, "labelPadding": 4, "labelOverlap": "greedy",
+            "titleColor": "@ink2", "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": "@grid",
+            "gridWidth": 1, "domainColor": "@axis", "domainWidth": 1, "tickColor": "@axis", "tickSize": 4,
             "tickWidth": 1, "tickCount": 6,
         },
         "axisX": {"grid": False, "titleAnchor": "end", "titlePadding": 6},
         "axisY": {"domain": False, "ticks": False, "tickCount": 3, "labelPadding": 6},
         "legend": {"disable": True},
-        "text": {"fontSize": 11, "color": c["ink2"]},
-        "rule": {"color": c["real"]},
+        "text": {"fontSize": 11, "color": "@ink2"},
+        "rule": {"color": "@real"},
     }  # fmt: skip
+
+
+def coloured(node, theme: str):
+    """Return a copy of a specification with every colour token replaced by its value in ``"light"`` or ``"dark"``."""
+    if isinstance(node, str):
+        return _TOKEN.sub(lambda found: THEMES[theme].get(found.group(1), found.group(0)), node) if "@" in node else node
+    if isinstance(node, dict):
+        return {key: coloured(value, theme) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [coloured(value, theme) for value in node]
+    return node
 
 
 def css_tokens() -> str:

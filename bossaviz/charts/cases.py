@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..look import colours, vega_config
+from ..look import vega_config
 
 PLOT = 160  # px
 WIDTH = 343  # px of the axis in a panel 1200 px wide
@@ -50,7 +50,7 @@ def left_padding(labels: tuple[str, ...]) -> int:
     return max(34, 12 + round(6.6 * max((len(t) for t in labels), default=0)))
 
 
-def cases_data(cases: Cases, frame: Frame, *, stale: bool = False) -> tuple[dict[str, dict], dict]:
+def cases_data(cases: Cases, frame: Frame) -> tuple[dict[str, dict], dict]:
     """Turn one data set into named columns and parameters for :func:`cases_spec`."""
     kept = np.flatnonzero(cases.times > 0)
     data = {
@@ -68,7 +68,7 @@ def cases_data(cases: Cases, frame: Frame, *, stale: bool = False) -> tuple[dict
         "xticks": [float(t) for t in frame.x_ticks], "xlabels": list(frame.x_labels),
         "yticks": [float(t) for t in frame.y_ticks], "ylabels": list(frame.y_labels),
         "xtitle": frame.x_title, "ytitle": frame.y_title,
-        "area": 11.0 if cases.x.size > MANY else 28.0, "dim": 0.35 if stale else 1.0,
+        "area": 11.0 if cases.x.size > MANY else 28.0,
     }  # fmt: skip
     return data, params
 
@@ -91,10 +91,9 @@ def _end_columns(cases: Cases, frame: Frame) -> dict[str, list]:
     return {"y": [y], "name": [cases.end_words[0]], "value": [cases.end_words[1]]}
 
 
-def cases_spec(kind: str, *, padding_left: int = 34, theme: str | None = None) -> dict:
+def cases_spec(kind: str, *, padding_left: int = 34) -> dict:
     """Return the Vega-Lite specification of pane A (``"real"``) or pane B (``"sim"``): axes and marks, no data."""
-    c = colours(theme)
-    colour = c[kind]
+    colour = f"@{kind}"
     x = {
         "field": "x", "type": "quantitative",
         "scale": {"domain": {"expr": "[xlo, xhi]"}, "nice": False, "zero": False},
@@ -110,19 +109,19 @@ def cases_spec(kind: str, *, padding_left: int = 34, theme: str | None = None) -
     layer = [
         {
             "data": {"name": "points"}, "name": "points",
-            "mark": {"type": "circle", "color": colour, "opacity": {"expr": "0.62 * dim"},
+            "mark": {"type": "circle", "color": colour, "opacity": 0.62,
                      "size": {"expr": "area * datum.times"}},
             "encoding": {"x": x, "y": y, "tooltip": {"value": {
                 "expr": "'row ' + datum.row + (datum.times > 1 ? ', drawn ' + datum.times + ' times' : '')"}}},
         },
         {
             "data": {"name": "reallines"},
-            "mark": {"type": "line", "color": c["real"], "strokeWidth": 1.2, "strokeDash": [2, 3], "clip": True},
+            "mark": {"type": "line", "color": "@real", "strokeWidth": 1.2, "strokeDash": [2, 3], "clip": True},
             "encoding": {"x": x, "y": y, **by_line},
         },
         {
             "data": {"name": "lines"},
-            "mark": {"type": "line", "color": colour, "strokeWidth": 3, "clip": True, "opacity": {"expr": "dim"}},
+            "mark": {"type": "line", "color": colour, "strokeWidth": 3, "clip": True},
             "encoding": {"x": x, "y": y, **by_line},
         },
         *[
@@ -147,11 +146,11 @@ def cases_spec(kind: str, *, padding_left: int = 34, theme: str | None = None) -
         },
     ]  # fmt: skip
     values = {"xlo": 0, "xhi": 1, "ylo": 0, "yhi": 1, "xticks": [], "xlabels": [], "yticks": [], "ylabels": [],
-              "xtitle": "", "ytitle": "", "area": 28, "dim": 1}  # fmt: skip
+              "xtitle": "", "ytitle": "", "area": 28}  # fmt: skip
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": WIDTH + 34 - padding_left, "height": PLOT, "autosize": {"type": "none"},
+        "width": "container", "height": PLOT, "autosize": {"type": "none"},
         "padding": {"left": padding_left, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
-        "config": vega_config(theme), "params": [{"name": k, "value": v} for k, v in values.items()],
-        "layer": layer, "datasets": {},
+        "config": vega_config(), "params": [{"name": k, "value": v} for k, v in values.items()],
+        "layer": layer,
     }  # fmt: skip

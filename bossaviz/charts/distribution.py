@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..look import colours, vega_config
+from ..look import vega_config
 from .axis import number
 from .binning import Bins, bins_through, nice_ceiling, stack
 
@@ -53,7 +53,6 @@ class Distribution:
     bin_width: float = 1 / 6  # in standard errors
     se: float = 1.0
     curve: tuple[np.ndarray, np.ndarray] | None = field(default=None)  # x, density of the reference distribution
-    stale: bool = False
 
 
 def height_of_rows(n_rows: int) -> int:
@@ -136,7 +135,6 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "peak": float(peak),
         "bartop": float(top),
         "dotty": bool(dots),
-        "dim": 0.35 if view.stale else 1.0,
         "empty": "press +1 to draw the first" if view.draws.size == 0 else "",
     }
     return data, params
@@ -231,12 +229,11 @@ def _beyond_columns(view: Distribution, bins: Bins) -> dict[str, list]:
     return out
 
 
-def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = None) -> dict:
+def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     """Return the Vega-Lite specification of pane C: axes and marks, no data.
 
     n_rows interval rows stand under the axis, the last ``n_theory`` of them from formulas.
     """
-    c = colours(theme)
     x = {"field": "x", "type": "quantitative", "scale": {"domain": {"expr": "[xlo, xhi]"}, "nice": False, "zero": False}}
     x["axis"] = {"title": None, "grid": False, "tickCount": 9, "labelFlush": False,
                  # the title stands at the right end, in the line of the labels
@@ -255,13 +252,13 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
         return {"value": {"expr": expr}}
 
     foot = f"height + 26 + {ROW} * datum.row"
-    colour_inside = {"condition": {"test": "datum.inside > 0", "value": c["sim"]}, "value": c["sim-soft"]}
-    source = {"condition": {"test": "datum.theory > 0", "value": c["theory"]}, "value": c["sim"]}
+    colour_inside = {"condition": {"test": "datum.inside > 0", "value": "@sim"}, "value": "@sim-soft"}
+    source = {"condition": {"test": "datum.theory > 0", "value": "@theory"}, "value": "@sim"}
     layer = [
         {   # the null, behind everything
             "data": {"name": "marks"}, "transform": [{"filter": "datum.kind == 'null'"}],
             "layer": [
-                {"mark": {"type": "rule", "strokeWidth": 1, "strokeDash": [3, 3], "color": c["axis"]},
+                {"mark": {"type": "rule", "strokeWidth": 1, "strokeDash": [3, 3], "color": "@axis"},
                  "encoding": {"x": x_of("x"), "y": px("10"), "y2": px("height")}},
                 {"mark": {"type": "text", "align": {"expr": "datum.side < 0 ? 'right' : 'left'"},
                           "dx": {"expr": "7 * datum.side"}, "baseline": "middle"},
@@ -270,38 +267,38 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
         },
         {   # bars
             "data": {"name": "bars"}, "name": "bars",
-            "mark": {"type": "rect", "opacity": {"expr": "dim * (datum.inside > 0 ? 0.85 : 1)"}, "cursor": "pointer",
+            "mark": {"type": "rect", "opacity": {"expr": "datum.inside > 0 ? 0.85 : 1"}, "cursor": "pointer",
                      "xOffset": 0.5, "x2Offset": -0.5},
             "encoding": {"x": x_of("x"), "x2": {"field": "x2"}, "y": counts("count"), "y2": {"datum": 0},
                          "fill": colour_inside},
         },
         {   # one dot is one draw
             "data": {"name": "dots"}, "name": "dots",
-            "mark": {"type": "circle", "opacity": {"expr": "0.85 * dim"}, "cursor": "pointer",
+            "mark": {"type": "circle", "opacity": 0.85, "cursor": "pointer",
                      "size": {"expr": "pow(0.92 * dotpx, 2)"}},
             "encoding": {"x": x_of("x"), "y": counts("y"), "color": colour_inside},
         },
         {
             "data": {"name": "curve"},
-            "mark": {"type": "line", "color": c["theory"], "strokeWidth": 1.8, "strokeJoin": "round", "clip": True},
+            "mark": {"type": "line", "color": "@theory", "strokeWidth": 1.8, "strokeJoin": "round", "clip": True},
             "encoding": {"x": x_of("x"), "y": counts("y")},
         },
         {   # from the chosen limits up into the distribution
             "data": {"name": "cuts"},
-            "mark": {"type": "rule", "strokeWidth": 1, "strokeDash": [2, 2], "color": c["sim"]},
+            "mark": {"type": "rule", "strokeWidth": 1, "strokeDash": [2, 2], "color": "@sim"},
             "encoding": {"x": x_of("x"), "y": px("height - 46"), "y2": px("height")},
         },
         {   # the wash under the chosen row
             "data": {"name": "rows"}, "transform": [{"filter": "datum.chosen > 0"}],
-            "mark": {"type": "rect", "color": c["sim-wash"], "cornerRadius": 3},
+            "mark": {"type": "rect", "color": "@sim-wash", "cornerRadius": 3},
             "encoding": {"x": px("-2"), "x2": px("width"), "y": px(f"{foot} + 1"), "y2": px(f"{foot} + {ROW}")},
         },
         {   # the estimate runs through bars and rows
             "data": {"name": "marks"}, "transform": [{"filter": "datum.kind == 'estimate'"}],
             "layer": [
-                {"mark": {"type": "rule", "strokeWidth": 2, "color": c["real"]},
+                {"mark": {"type": "rule", "strokeWidth": 2, "color": "@real"},
                  "encoding": {"x": x_of("x"), "y": px("-8"), "y2": px(f"height + 26 + {ROW} * {n_rows} + 4")}},
-                *_haloed("text", c["ground"], {"fontSize": 12, "fontWeight": 600, "color": c["real"],
+                *_haloed("text", "@ground", {"fontSize": 12, "fontWeight": 600, "color": "@real",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "8 * datum.side"},
                          "baseline": "alphabetic"}, {"x": x_of("x"), "y": px("0")}),
             ],
@@ -312,11 +309,11 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
                 {"mark": {"type": "text", "align": "left", "baseline": "alphabetic", "fontSize": 12,
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
                  "encoding": {"x": px("8"), "y": px(f"{foot} + 14"), "text": {"field": "name", "type": "nominal"},
-                              "color": {"condition": {"test": "datum.chosen > 0", "value": c["text"]},
-                                        "value": c["ink2"]},
+                              "color": {"condition": {"test": "datum.chosen > 0", "value": "@text"},
+                                        "value": "@ink2"},
                               }},
                 *[{"transform": [{"filter": "datum.chosen > 0 && datum.has > 0 && datum.theory == 0"}],
-                   "mark": {"type": "rect", "color": c["sim"], "opacity": 0.22},
+                   "mark": {"type": "rect", "color": "@sim", "opacity": 0.22},
                    "encoding": {"x": x_of(a), "x2": {"field": b}, "y": px(f"{foot} + 3"), "y2": px(f"{foot} + 17")}}
                   for a, b in (("h0", "h1"), ("h2", "h3"))],
                 {"transform": [{"filter": "datum.has > 0"}],
@@ -328,12 +325,12 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
                    "encoding": {"x": x_of(end), "y": px(f"{foot} + (datum.chosen > 0 ? 4 : 6)"),
                                 "y2": px(f"{foot} + (datum.chosen > 0 ? 16 : 14)"), "color": source}}
                   for end in ("x", "x2")],
-                *_haloed("lo", {"expr": f"datum.chosen > 0 ? '{c['sim-wash']}' : '{c['ground']}'"},
-                         {"align": "right", "dx": -9, "baseline": "alphabetic", "color": c["text"],
+                *_haloed("lo", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
+                         {"align": "right", "dx": -9, "baseline": "alphabetic", "color": "@text",
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
                          {"x": x_of("x"), "y": px(f"{foot} + 14")}),
-                *_haloed("hi", {"expr": f"datum.chosen > 0 ? '{c['sim-wash']}' : '{c['ground']}'"},
-                         {"align": "left", "dx": 9, "baseline": "alphabetic", "color": c["text"],
+                *_haloed("hi", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
+                         {"align": "left", "dx": 9, "baseline": "alphabetic", "color": "@text",
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
                          {"x": x_of("x2"), "y": px(f"{foot} + 14")}),
             ],
@@ -341,30 +338,30 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
         {   # the draw that pane B shows
             "data": {"name": "stem"},
             "layer": [
-                {"mark": {"type": "rule", "strokeWidth": 1, "color": c["sim"]},
+                {"mark": {"type": "rule", "strokeWidth": 1, "color": "@sim"},
                  "encoding": {"x": x_of("x"), "y": px("24"),
                               "y2": px("max(24, scale('y', datum.height) - 4)")}},
                 {"mark": {"type": "point", "shape": "triangle-down", "size": 62, "filled": True,
-                          "fill": c["ground"], "stroke": c["sim"], "strokeWidth": 1.6},
+                          "fill": "@ground", "stroke": "@sim", "strokeWidth": 1.6},
                  "encoding": {"x": x_of("x"), "y": px("height - 5")}},
-                *_haloed("text", c["ground"], {"fontWeight": 600, "color": c["sim"], "baseline": "alphabetic",
+                *_haloed("text", "@ground", {"fontWeight": 600, "color": "@sim", "baseline": "alphabetic",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "-4 * -datum.side"}},
                          {"x": x_of("x"), "y": px("19")}),
             ],
         },
         {
             "data": {"name": "beyond"},
-            "mark": {"type": "text", "color": c["sim"], "baseline": "middle",
+            "mark": {"type": "text", "color": "@sim", "baseline": "middle",
                      "align": {"expr": "datum.right > 0 ? 'right' : 'left'"}},
             "encoding": {"x": px("datum.right > 0 ? width - 6 : 6"), "y": px("height - 12"),
                          "text": {"field": "text", "type": "nominal"}},
         },
-        *_words(n_rows, n_theory, c),
+        *_words(n_rows, n_theory),
     ]  # fmt: skip
     params = [
         {"name": "xlo", "value": 0}, {"name": "xhi", "value": 1}, {"name": "xtitle", "value": ""},
         {"name": "binw", "value": 1}, {"name": "peak", "value": 0}, {"name": "bartop", "value": 5},
-        {"name": "dotty", "value": True}, {"name": "dim", "value": 1}, {"name": "empty", "value": ""},
+        {"name": "dotty", "value": True}, {"name": "empty", "value": ""},
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.
         {"name": "dotpx", "expr": "min(10, binw / (xhi - xlo) * width, 0.86 * height / max(peak, 1))"},
         {"name": "ytop", "expr": "dotty ? height / dotpx : bartop"},
@@ -375,9 +372,8 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1, theme: str | None = No
     padding = {**PADDING, "bottom": height_of_rows(n_rows) + 10}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": WIDTH, "height": PLOT, "padding": padding, "autosize": {"type": "none"},
-        "config": vega_config(theme), "params": params, "layer": layer,
-        "datasets": {},
+        "width": "container", "height": PLOT, "padding": padding, "autosize": {"type": "none"},
+        "config": vega_config(), "params": params, "layer": layer,
     }  # fmt: skip
 
 
@@ -391,14 +387,14 @@ def _haloed(field: str, ground, mark: dict, encoding: dict) -> list[dict]:
     ]
 
 
-def _words(n_rows: int, n_theory: int, c: dict[str, str]) -> list[dict]:
+def _words(n_rows: int, n_theory: int) -> list[dict]:
     """Titles of the axes, the word on an empty plot, and where each group of intervals came from."""
     one = {"values": [{}]}
 
     def text(value: str, x: str, y: str, **mark) -> dict:
         return {
             "data": one,
-            "mark": {"type": "text", "baseline": "alphabetic", "color": c["ink2"], **mark},
+            "mark": {"type": "text", "baseline": "alphabetic", "color": "@ink2", **mark},
             "encoding": {"x": {"value": {"expr": x}}, "y": {"value": {"expr": y}}, "text": {"value": {"expr": value}}},
         }
 
@@ -419,6 +415,6 @@ def _words(n_rows: int, n_theory: int, c: dict[str, str]) -> list[dict]:
         text("'resamples in a bin'", "-34", "-8", align="left"),
         text("xtitle", "width", "height + 15", align="right"),
         text("empty", "width / 2", "height - 26", align="center"),
-        *bracket(0, n_rows - n_theory, "from the draws", c["sim"]),
-        *bracket(n_rows - n_theory, n_rows, "from theory", c["theory"]),
+        *bracket(0, n_rows - n_theory, "from the draws", "@sim"),
+        *bracket(n_rows - n_theory, n_rows, "from theory", "@theory"),
     ]

@@ -1,0 +1,94 @@
+"""Who does the drawing: a thread in a notebook, the caller itself in tests and scripts.
+
+A run is drained batch by batch. Between batches it looks at its cancel event, and it reports frames at a pace that a
+browser can paint: the first after 100 ms or 50 draws, then at most 20 a second, and always the last one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+FRAME_SECONDS = 0.05
+FIRST_SECONDS = 0.1
+FIRST_DRAWS = 50
+
+
+class Run:
+    """One request to draw: an epoch number, a goal that can be raised, and a way to stop."""
+
+    def __init__(self, epoch: int, goal: int) -> None:
+        self.epoch = epoch
+        self.goal = goal
+        self.cancel = threading.Event()
+        self.finished = threading.Event()
+
+
+Draining = Callable[[Run], Iterator[int]]  # yields the number of draws after each batch
+Frame = Callable[[Run, bool], Any]  # (run, last)
+
+
+def drain(run: Run, draws: Iterator[int], frame: Frame, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """Exhaust ``draws`` and call ``frame(run, last)`` at the pace of a screen; the last frame always comes."""
+    started = painted = clock()
+    first, begun = True, None
+    for done in draws:
+        begun = done if begun is None else begun
+        now = clock()
+        due = (now - started >= FIRST_SECONDS or done - begun >= FIRST_DRAWS) if first else now - painted >= FRAME_SECONDS
+        if due and done < run.goal:
+            frame(run, False)
+            first, painted = False, clock()
+    frame(run, True)
+
+
+class SyncWorker:
+    """Does the work in the calling thread: for tests, scripts, and wherever there are no threads."""
+
+    live = False
+
+    def start(self, run: Run, work: Callable[[Run], None]) -> None:
+        """Do ``work(run)`` now."""
+        try:
+            work(run)
+        finally:
+            run.finished.set()
+
+    def wait(self, run: Run, timeout: float | None = None) -> bool:
+        """Return at once: the work was done when it was started."""
+        return run.finished.is_set()
+
+
+class ThreadWorker:
+    """One daemon thread a run."""
+
+    live = True
+
+    def start(self, run: Run, work: Callable[[Run], None]) -> None:
+        """Begin ``work(run)`` in a thread of its own."""
+
+        def body() -> None:
+            try:
+                work(run)
+            finally:
+                run.finished.set()
+
+        threading.Thread(target=body, name=f"bossaviz-run-{run.epoch}", daemon=True).start()
+
+    def wait(self, run: Run, timeout: float | None = None) -> bool:
+        """Wait until the run has ended; return whether it has."""
+        return run.finished.wait(timeout)
+
+
+def default_worker() -> SyncWorker | ThreadWorker:
+    """Return a thread where a kernel may have a browser on the other side, else the synchronous worker."""
+    import sys
+
+    if "IPython" not in sys.modules or sys.platform == "emscripten":
+        return SyncWorker()
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return ThreadWorker() if shell is not None and hasattr(shell, "kernel") else SyncWorker()
