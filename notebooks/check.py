@@ -50,12 +50,12 @@ ANSWERS = {
 
 
 def check(key: str, value: float) -> None:
-    """Compare an answer with what the exercise expects, and print the outcome."""
+    """Compare an answer with what the exercise expects, and print the outcome; ``...`` is no answer yet."""
     try:
         answer = ANSWERS[key]
     except KeyError:
         raise KeyError(f"no exercise is called {key!r}; there are {', '.join(ANSWERS)}") from None
-    print(outcome(answer, float(value)))
+    print("your turn: write a number instead of ..." if value is ... else outcome(answer, float(value)))
 
 
 def outcome(answer: Answer, value: float) -> str:

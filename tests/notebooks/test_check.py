@@ -53,3 +53,8 @@ def test_an_unknown_key_names_the_known_ones():
 def test_it_prints(capsys):
     check.check("01.1 formula", 46.6)
     assert capsys.readouterr().out == "ok: 46.6\n"
+
+
+def test_no_answer_yet_is_an_invitation(capsys):
+    check.check("01.1 formula", ...)
+    assert capsys.readouterr().out == "your turn: write a number instead of ...\n"
