@@ -1,0 +1,50 @@
+"""Inference by every way there is; the modules carry the names of the specification.
+
+``model.infer() -> dispatch_infer() -> dispatch_params_inference() -> asymptotic, bootstrap, ...``. Names are imported
+when they are first asked for, so that ``import inference_core`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .asymptotic import compute_params_asymptotic
+    from .bootstrap import (
+        compute_bootstrap_params,
+        compute_bootstrap_pvalue,
+        compute_jackknife_coefs,
+        compute_params_bootstrap,
+    )
+    from .dispatch import InferResult, dispatch_infer
+    from .params import dispatch_params_inference
+
+__all__ = [
+    "InferResult", "compute_bootstrap_params", "compute_bootstrap_pvalue", "compute_jackknife_coefs",
+    "compute_params_asymptotic", "compute_params_bootstrap", "dispatch_infer", "dispatch_params_inference",
+]  # fmt: skip
+
+_HOME = MappingProxyType(
+    {
+        "InferResult": "dispatch",
+        "compute_bootstrap_params": "bootstrap",
+        "compute_bootstrap_pvalue": "bootstrap",
+        "compute_jackknife_coefs": "bootstrap",
+        "compute_params_asymptotic": "asymptotic",
+        "compute_params_bootstrap": "bootstrap",
+        "dispatch_infer": "dispatch",
+        "dispatch_params_inference": "params",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

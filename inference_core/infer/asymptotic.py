@@ -1,0 +1,185 @@
+"""Asymptotic (Wald) inference: choose the covariance, choose the reference, and hand both to ``coefficient``.
+
+``errors`` chooses the covariance: "iid" the model's own; "HC0" to "HC4" the sandwich; "hetero" HC3 for
+gaussian and HC0 for other families; "unequal_var" a variance per factor cell (Welch). The reference is t with
+n - p degrees of freedom where the dispersion is estimated, the normal where the family fixes it, and t with
+Satterthwaite's df for Welch.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+import polars as pl
+
+from inference_core.errors import InferenceError
+from inference_core.families import get_family
+from inference_core.solvers.lstsq import expand_square
+from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec
+
+from .coefficient import check_alternative, check_level, coefficient_inference, resolve_null
+from .sandwich import (
+    INFLATION,
+    covariance,
+    disagreement_note,
+    estimable,
+    fixed_row_notes,
+    hc3_ratio,
+    influence_parts,
+)
+from .spelling import nearest
+from .welch import welch_vcov_df
+
+ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var")
+_CLUSTER_KINDS = ("CR0", "CR1", "CR2")
+_Route = tuple[Array, Array | float, tuple[str, ...]]  # covariance, degrees of freedom, notes
+
+
+def compute_params_asymptotic(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    conf_level: float,
+    errors: str | None = None,
+    data: pl.DataFrame | None = None,
+    null: float | Array = 0.0,
+    alternative: str = "two-sided",
+) -> InferenceState:
+    """Wald inference for the parameters of an lm or glm.
+
+    Parameters
+    ----------
+    spec, bundle, fit
+        A fitted model of p columns.
+    conf_level : float
+        Between 0 and 1.
+    errors : str, optional
+        "iid" (None means the same), "HC0" to "HC4", "hetero" or "unequal_var".
+    data : polars.DataFrame, optional
+        The original frame; "unequal_var" reads the factors' columns from it.
+    null : float, sequence or mapping
+        The values tested: one for all, p of them, or by parameter name.
+    alternative : {"two-sided", "greater", "less"}
+        One-sided alternatives give one-sided limits; the other one is infinite.
+
+    Returns
+    -------
+    InferenceState
+        Arrays (p,), NaN for dropped columns; ``df`` is inf where the reference is the normal.
+
+    Raises
+    ------
+    InferenceError
+        Unknown words, a level outside (0, 1), or errors that this model cannot have.
+    """
+    level, alternative = check_level(conf_level), check_alternative(alternative)
+    null = resolve_null(null, bundle.X_names)
+    kind = resolve_error_type("iid" if errors is None else errors, spec.family)
+    vcov, df, notes = _ROUTES[kind](spec, bundle, fit, data, kind)
+    se = standard_errors(vcov)
+    table = coefficient_inference(fit.coef, se, df, level, null, alternative)
+    return InferenceState(
+        se=table.se,
+        ci_lower=table.ci_lower,
+        ci_upper=table.ci_upper,
+        statistic=table.statistic,
+        df=table.df,
+        p_value=table.p_value,
+        conf_level=level,
+        method="asymp",
+        errors=kind,
+        null=null,
+        alternative=alternative,
+        notes=notes + _no_scatter_note(bundle, table.se),
+    )
+
+
+def resolve_error_type(errors: str, family: str = "gaussian") -> str:
+    """The canonical name of an error structure.
+
+    Parameters
+    ----------
+    errors : str
+        "iid", "HC0" to "HC4", "hetero" or "unequal_var".
+    family : str
+        "hetero" is HC3 for gaussian, HC0 for every other family.
+
+    Returns
+    -------
+    str
+        "iid", "HC0" to "HC4", or "unequal_var".
+
+    Raises
+    ------
+    InferenceError
+        An unknown word, with the nearest spelling; or a cluster-robust kind, which needs a mixed model.
+    """
+    if errors in _CLUSTER_KINDS:
+        raise InferenceError(
+            asked=f"errors={errors!r}",
+            found="cluster-robust errors belong to mixed models, which are not built yet in this version",
+            remedy="errors='HC3' for independent rows",
+        )
+    if errors not in ERROR_TYPES:
+        near = nearest(errors, ERROR_TYPES, "errors")
+        raise InferenceError(
+            asked=f"errors={errors!r}",
+            found=f"errors are {', '.join(ERROR_TYPES)}",
+            remedy=f"did you mean {near!r}?" if near else "errors='HC3' allows unequal scatter",
+        )
+    if errors == "hetero":
+        return "HC3" if family == "gaussian" else "HC0"
+    return errors
+
+
+def resolve_welch(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None
+) -> tuple[Array, Array]:
+    """Welch covariance (p, p) and Satterthwaite degrees of freedom (p,), one grouping into cells for both.
+
+    See ``welch.welch_vcov_df`` for the equations and the refusals. ``fit`` is part of the documented
+    signature and not needed: cell variances come from the data.
+    """
+    return welch_vcov_df(spec, bundle, data)
+
+
+def reference_df(spec: ModelSpec, fit: FitState) -> float:
+    """N - p where the dispersion is estimated (t), inf where the family fixes it (z)."""
+    return np.inf if get_family(spec.family, spec.link).dispersion_known else float(fit.df_resid)
+
+
+def standard_errors(vcov: Array) -> Array:
+    """(p,) roots of the diagonal; rounding below 0 is 0."""
+    return np.sqrt(np.maximum(np.diag(vcov), 0.0))
+
+
+def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+    return fit.vcov, reference_df(spec, fit), _unequal_scatter_note(spec, bundle, fit)
+
+
+def _sandwich(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+    parts = influence_parts(spec, bundle, fit)
+    vcov = expand_square(covariance(parts, kind), estimable(fit), bundle.p)
+    return vcov, reference_df(spec, fit), fixed_row_notes(bundle, fit, parts, kind)
+
+
+def _welch(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None, kind: str
+) -> _Route:
+    return *resolve_welch(spec, bundle, fit, data), ()
+
+
+_ROUTES = MappingProxyType({"iid": _iid, "unequal_var": _welch, **dict.fromkeys(INFLATION, _sandwich)})
+
+
+def _unequal_scatter_note(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[str, ...]:
+    if spec.has_random_effects or fit.df_resid <= 0:
+        return ()
+    note = disagreement_note(bundle, hc3_ratio(spec, bundle, fit))
+    return () if note is None else (note,)
+
+
+def _no_scatter_note(bundle: DataBundle, se: Array) -> tuple[str, ...]:
+    still = [name for name, value in zip(bundle.X_names, se, strict=True) if value == 0.0]
+    return (f"the standard error of {', '.join(still)} is 0: there is no test of it",) if still else ()

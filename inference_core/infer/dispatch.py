@@ -1,0 +1,133 @@
+"""Which backend answers ``.infer()``, by the last operation: a table and a lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from inference_core.states import (
+    CVState,
+    DataBundle,
+    FitState,
+    InferenceState,
+    ModelSpec,
+    ResamplesState,
+    SimulationInferenceState,
+)
+
+from .bootstrap import resamples_of
+from .cells import require_cell
+from .params import dispatch_params_inference
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferResult:
+    """What one ``.infer()`` changes in a model; a field left None is left alone.
+
+    ``mee`` is a MeeState or JointTestState, ``pred`` a PredictionState, ``varying_spread`` a
+    VaryingSpreadState and ``profile`` a ProfileState.
+    """
+
+    params_inference: InferenceState | None = None
+    mee: Any = None
+    pred: Any = None
+    cv: CVState | None = None
+    sim_inference: SimulationInferenceState | None = None
+    resamples: ResamplesState | None = None
+    varying_spread: Any = None
+    profile: Any = None
+    last_op: str | None = None
+
+
+_PARAMS_ARGUMENTS = (
+    "how", "spec", "bundle", "fit", "data", "conf_level", "errors", "null", "alternative", "link_override",
+    "n_boot", "n_perm", "ci_type", "seed", "n_jobs", "save_resamples", "k", "scheme", "verbose", "progress",
+    "cancel",
+)  # fmt: skip
+
+
+def _after_fit(ask: dict[str, Any]) -> InferResult:
+    inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
+    return InferResult(
+        params_inference=inference,
+        resamples=resamples_of(inference, ask["spec"], ask["bundle"], ask["fit"]),
+    )
+
+
+# To add an operation: its function here, its cells in ``cells.BUILT``.
+AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingProxyType({"fit": _after_fit})
+
+
+def dispatch_infer(
+    *,
+    how: str,
+    conf_level: float,
+    errors: str,
+    null: Any,
+    alternative: str,
+    last_op: str | None,
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    data: pl.DataFrame | None,
+    link_override: str | None,
+    mee: Any,
+    pred: Any,
+    simulations: pl.DataFrame | None,
+    varying_spread: Any,
+    is_mixed: bool,
+    n_boot: int = 1000,
+    n_perm: int = 1000,
+    ci_type: str = "bca",
+    seed: int | None = None,
+    n_jobs: int = 1,
+    save_resamples: bool = True,
+    k: int | str = 10,
+    n_steps: int = 20,
+    verbose: bool = False,
+    threshold: float | None = None,
+    profile_auto: bool = True,
+    holdout_group_ids: np.ndarray | None = None,
+    scheme: str | None = None,
+    progress: Any = None,
+    cancel: Any = None,
+) -> InferResult:
+    """Send a request to the backend that answers it.
+
+    Parameters
+    ----------
+    how : str
+        asymp, boot, perm, cv, profile or joint.
+    conf_level : float
+        Between 0 and 1.
+    errors, null, alternative
+        As in ``asymptotic.compute_params_asymptotic``.
+    last_op : str
+        fit, explore, predict or simulate.
+    spec, bundle, fit, data
+        The fitted model and its original frame.
+    link_override, mee, pred, simulations, varying_spread, is_mixed, n_perm, k, n_steps, threshold,
+    profile_auto, \
+holdout_group_ids
+        Of operations and methods that are not built yet.
+    n_boot, ci_type, seed, n_jobs, save_resamples, verbose, scheme, progress, cancel
+        As in ``bootstrap.compute_params_bootstrap``.
+
+    Returns
+    -------
+    InferResult
+        The fields that changed.
+
+    Raises
+    ------
+    InferenceError
+        The cell (last operation, how, kind of model) is refused, or not built yet.
+    """
+    ask = locals()
+    require_cell(last_op, how, spec)
+    return AFTER[last_op or ""](ask)

@@ -1,0 +1,311 @@
+"""What the user asked of ``.infer(...)`` and ``.fit(...)``, checked before any computing.
+
+Only what was typed is checked against the kind of inference; defaults never trip. Each refusal names the
+argument, says what stands in the way, and gives the nearest thing that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from inference_core.errors import InferenceError
+from inference_core.states import Array, DataBundle, Frozen, ModelSpec
+
+from . import arguments
+from .asymptotic import ERROR_TYPES, resolve_error_type
+from .cells import HOWS, model_kind, require_cell
+from .coefficient import check_alternative, resolve_null
+from .distributions import ALTERNATIVES
+from .intervals.requirements import CI_TYPES, check_interval_request
+from .spelling import nearest
+from .welch import check_welch
+
+
+class _Unset:
+    """The value of an argument that was not typed."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+UNSET = _Unset()
+
+DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca"})
+
+# What is drawn anew; the first is the default.
+SCHEMES = MappingProxyType({("boot", "lm"): ("case",), ("boot", "glm"): ("case",)})
+_ALL_SCHEMES = (
+    "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "score_flip", "sign_flip",
+    "group_flip",
+)  # fmt: skip
+
+_ALWAYS = frozenset({"conf_level"})
+_TEST = frozenset({"errors", "null", "alternative"})
+_LOOP = frozenset({"seed", "n_jobs", "verbose", "progress", "cancel"})
+
+# Which arguments take part in which kind of inference.
+USES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "asymp": _ALWAYS | _TEST,
+        "boot": _ALWAYS | _TEST | _LOOP | {"n_boot", "ci_type", "scheme", "save_resamples", "profile"},
+        "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
+        "cv": _ALWAYS | _LOOP | {"k", "holdout_group"},
+        "profile": _ALWAYS | {"n_steps", "threshold", "n_jobs", "verbose", "progress", "cancel"},
+        "joint": _ALWAYS | {"errors"},
+    }
+)
+ARGUMENTS = tuple(sorted(frozenset().union(*USES.values())))
+
+# Sentences better than "belongs to how=...".
+_WHY_NOT = MappingProxyType(
+    {
+        (
+            "joint",
+            "alternative",
+        ): "a joint test asks whether several numbers are all equal, so it has no direction",
+        ("cv", "alternative"): "loss of prediction has no 'less' or 'greater'",
+        ("asymp", "seed"): "how='asymp' draws nothing at random",
+        ("asymp", "ci_type"): "how='asymp' has one interval, estimate -/+ critical value x se",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferRequest(Frozen):
+    """A request that can be carried out: every field has a value that makes sense with the others."""
+
+    how: str = "asymp"
+    conf_level: float = 0.95
+    errors: str = "iid"  # canonical: iid, HC0 to HC4, unequal_var
+    null: float | Array = 0.0  # one for all, or (p,)
+    alternative: str = "two-sided"
+    n_boot: int = 999
+    n_perm: int = 999
+    ci_type: str = "bca"
+    seed: int | None = None
+    n_jobs: int = 1
+    save_resamples: bool = True
+    k: int | str = 10
+    n_steps: int = 20
+    verbose: bool = False
+    threshold: float | None = None
+    profile: bool = False
+    holdout_group: str | None = None
+    scheme: str | None = None
+    progress: Any = None
+    cancel: Any = None
+    given: frozenset[str] = frozenset()  # what the user typed, beside ``how``
+
+    def dispatch_arguments(self) -> dict[str, Any]:
+        """Keyword arguments for ``dispatch.dispatch_infer``; ``holdout_group`` is not among them."""
+        names = (
+            "how", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm", "ci_type", "seed",
+            "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress", "cancel",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
+
+
+def check_infer_request(
+    how: Any,
+    given: Mapping[str, Any],
+    *,
+    spec: ModelSpec,
+    bundle: DataBundle | None = None,
+    last_op: str | None = "fit",
+) -> InferRequest:
+    """Turn what was typed into a request, or refuse it.
+
+    Parameters
+    ----------
+    how : str
+        asymp, boot, perm, cv, profile or joint.
+    given : mapping
+        The arguments that were typed, by name; unknown names included, defaults not.
+    spec, bundle
+        The model; the bundle is needed to check ``null`` and weights against it.
+    last_op : str
+        fit, explore, predict or simulate.
+
+    Raises
+    ------
+    InferenceError
+        Unknown words, numbers out of range, combinations that make no sense, and kinds of inference that are
+        not built.
+    """
+    how = arguments.word("how", how, HOWS)
+    _refuse_unknown(how, given)
+    require_cell(last_op, how, spec)
+    _refuse_foreign(how, given)
+    values = {name: _CHECKS[name](name, value) for name, value in given.items()}
+    request = replace(
+        InferRequest(how=how, given=frozenset(given)), **{k: v for k, v in values.items() if v is not None}
+    )
+    request = _resolve(request, values, spec, bundle)
+    for rule in _RULES:
+        rule(request, spec, bundle)
+    return request
+
+
+def _resolve(
+    request: InferRequest, values: Mapping[str, Any], spec: ModelSpec, bundle: DataBundle | None
+) -> InferRequest:
+    """Fill in what depends on the model."""
+    kind = model_kind(spec)
+    null = request.null if bundle is None else resolve_null(request.null, bundle.X_names)
+    schemes = SCHEMES.get((request.how, kind), ())
+    return replace(
+        request,
+        errors=resolve_error_type(request.errors, spec.family),
+        null=null,
+        ci_type=values.get("ci_type") or DEFAULT_CI_TYPE.get(kind, "percentile"),
+        scheme=values.get("scheme") or (schemes[0] if schemes else None),
+    )
+
+
+def _refuse_unknown(how: str, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if name not in ARGUMENTS:
+            near = nearest(name, ARGUMENTS, "argument")
+            raise InferenceError(
+                asked=f".infer({name}={arguments.show(value)})",
+                found=f"no argument {name!r}; how={how!r} takes {', '.join(sorted(USES[how]))}",
+                remedy=f"did you mean {near}={arguments.show(value)}?" if near else f"leave {name} out",
+            )
+
+
+def _refuse_foreign(how: str, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if name not in USES[how]:
+            owners = " or ".join(f"how={other!r}" for other in HOWS if name in USES[other])
+            raise InferenceError(
+                asked=f".infer(how={how!r}, {name}={arguments.show(value)})",
+                found=_WHY_NOT.get((how, name), f"{name} takes no part in how={how!r}"),
+                remedy=f"leave {name} out; it belongs to {owners}",
+            )
+
+
+# ---- one argument at a time: each takes (name, value) and returns the value as it will be used ---------
+
+
+_CHECKS = MappingProxyType(
+    {
+        "conf_level": arguments.level,
+        "errors": lambda name, value: None if value is None else arguments.text(name, value, ERROR_TYPES),
+        "null": lambda name, value: value,  # held against the parameters' names in _resolve
+        "alternative": lambda name, value: check_alternative(arguments.word(name, value, ALTERNATIVES)),
+        "n_boot": arguments.count,
+        "n_perm": arguments.count,
+        "ci_type": lambda name, value: None if value is None else arguments.word(name, value, CI_TYPES),
+        "seed": arguments.seed,
+        "n_jobs": arguments.jobs,
+        "save_resamples": arguments.flag,
+        "k": arguments.folds,
+        "n_steps": arguments.count,
+        "verbose": arguments.flag,
+        "threshold": arguments.positive,
+        "profile": arguments.flag,
+        "holdout_group": lambda name, value: None if value is None else arguments.text(name, value, ()),
+        "scheme": lambda name, value: None if value is None else arguments.word(name, value, _ALL_SCHEMES),
+        "progress": arguments.function,
+        "cancel": arguments.event,
+    }
+)
+
+
+# ---- several arguments at a time ------------------------------------------------------------------------
+
+
+def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    kind = model_kind(spec)
+    schemes = SCHEMES.get((request.how, kind), ())
+    if "scheme" in request.given and request.scheme is not None and request.scheme not in schemes:
+        raise InferenceError(
+            asked=f".infer(how={request.how!r}, scheme={request.scheme!r}) of a model of kind {kind}",
+            found=f"schemes built for it in this version: {', '.join(schemes) or 'none'}",
+            remedy=f"scheme={schemes[0]!r}, or leave it out" if schemes else "leave scheme out",
+        )
+
+
+def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    if request.errors == "unequal_var" and request.how == "asymp" and bundle is not None:
+        check_welch(spec, bundle)
+    if request.how != "boot" or request.errors == "iid":
+        return
+    if request.ci_type != "studentized":
+        raise InferenceError(
+            asked=f".infer(how='boot', ci_type={request.ci_type!r}, errors={request.errors!r})",
+            found=f"{request.ci_type} limits come from the draws alone; no standard error takes part",
+            remedy=f"ci_type='studentized' takes {request.errors} errors; else leave errors out",
+        )
+    if request.errors == "unequal_var":
+        raise InferenceError(
+            asked=".infer(how='boot', ci_type='studentized', errors='unequal_var')",
+            found="the error inside each draw is iid or HC0 to HC4; a resampled cell may hold one row only",
+            remedy="errors='HC3'",
+        )
+
+
+def _rule_profile(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    if request.profile and not spec.has_random_effects:
+        raise InferenceError(
+            asked=f".infer(how={request.how!r}, profile=True)",
+            found="profile=True adds intervals of variance components; this model has no random effects",
+            remedy="leave profile out",
+        )
+
+
+def _rule_draws(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    """Enough draws for the level, as far as that is known before the first refit."""
+    if request.how != "boot" or bundle is None:
+        return
+    df = bundle.n - bundle.rank_info.rank
+    inflation = bundle.n / df if df > 0 else 1.0
+    check_interval_request(
+        request.ci_type, request.n_boot, request.conf_level, request.alternative, df or None, inflation
+    )
+
+
+_RULES = (_rule_scheme, _rule_errors, _rule_profile, _rule_draws)
+
+
+# ---- fit ------------------------------------------------------------------------------------------------
+
+_DATA_ARGUMENTS = ("weights", "offset")
+_FIT_OPTIONS = MappingProxyType({"tol": arguments.tolerance, "max_iter": arguments.count})
+_MIXED_ONLY = ("nAGQ", "method", "solver")
+
+
+def check_fit_request(given: Mapping[str, Any], spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split what was typed into ``.fit(...)`` into data (weights, offset) and options, or refuse it.
+
+    Raises
+    ------
+    InferenceError
+        Unknown names, numbers out of range, options of mixed models, and iteration limits for a linear model.
+    """
+    known = (*_DATA_ARGUMENTS, *_FIT_OPTIONS, *_MIXED_ONLY)
+    for name, value in given.items():
+        if name not in known:
+            near = nearest(name, known, "argument")
+            raise InferenceError(
+                asked=f".fit({name}={arguments.show(value)})",
+                found=f"no argument {name!r}; fit takes {', '.join(known)}",
+                remedy=f"did you mean {near}={arguments.show(value)}?" if near else f"leave {name} out",
+            )
+        if name in _MIXED_ONLY and value is not None and not spec.has_random_effects:
+            raise InferenceError(
+                asked=f".fit({name}={arguments.show(value)})",
+                found=f"{name} belongs to mixed models; this is a model of kind {model_kind(spec)}",
+                remedy=f"leave {name} out",
+            )
+        if name in _FIT_OPTIONS and spec.is_lm:
+            raise InferenceError(
+                asked=f".fit({name}={arguments.show(value)})",
+                found="a linear model is solved in one step; nothing iterates",
+                remedy=f"leave {name} out",
+            )
+    data = {name: given[name] for name in _DATA_ARGUMENTS if name in given}
+    return data, {name: check(name, given[name]) for name, check in _FIT_OPTIONS.items() if name in given}

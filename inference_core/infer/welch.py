@@ -1,0 +1,198 @@
+"""Unequal variances by cell (Welch): the covariance of lm coefficients and a Satterthwaite df for each.
+
+A cell is a combination of levels of every factor in the model. With u_i the column of (X'X)^-1 X' that
+belongs to row i,
+
+    V = sum_c s_c^2 sum_{i in c} u_i u_i'
+    df_j = (sum_c a_jc s_c^2)^2 / sum_c (a_jc s_c^2)^2 / nu_c,      a_jc = sum_{i in c} u_ij^2
+
+where s_c^2 is the variance inside cell c. It comes from the model in which every cell has its own mean,
+beside the numeric covariates of the model: with residuals e and leverages h of *that* model,
+
+    s_c^2 = sum_{i in c} e_i^2 / nu_c,      nu_c = n_c - sum_{i in c} h_i
+
+Without numeric covariates this is the plain variance of the cell with n_c - 1 degrees of freedom, so a
+two-group slope is Welch's t test and a linear combination of cell means has the df (sum c_i^2 s_i^2/n_i)^2 /
+sum (c_i^2 s_i^2/n_i)^2/(n_i - 1). With covariates each cell pays its share of what the covariates cost. Lack
+of fit of an additive model does not inflate s_c^2.
+
+Sources: Welch (1938) Biometrika 29; Satterthwaite (1946) Biometrics Bulletin 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.linalg import solve_triangular
+
+from inference_core.errors import InferenceError
+from inference_core.solvers.lstsq import expand_square
+from inference_core.states import Array, DataBundle, ModelSpec
+
+from .formula_utils import unwrap
+
+ASKED = "errors='unequal_var'"
+WAY_OUT = "errors='HC3' allows unequal variances without cells"
+# A standard deviation below this share of the largest response is rounding, not scatter.
+_NO_SCATTER = 1e-10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The cells of a model: ``of_row`` (n,) index into ``names``."""
+
+    of_row: Array
+    names: tuple[str, ...]
+
+
+def check_welch(spec: ModelSpec, bundle: DataBundle) -> None:
+    """Refuse a model that cell variances make no sense for.
+
+    Raises
+    ------
+    InferenceError
+        Not a linear model, weights, or no factor.
+    """
+    if spec.has_random_effects:
+        found, remedy = "cell variances of mixed models are not built yet in this version", "errors='iid'"
+    elif not spec.is_lm:
+        found = f"a {spec.family} model with {spec.link} link: its variance follows from its mean, not a cell"
+        remedy = "errors='HC0' to 'HC4' allow the scatter to differ"
+    elif bundle.weights is not None:
+        found, remedy = (
+            "weights: they already say how the variance differs from row to row",
+            f"drop one; {WAY_OUT}",
+        )
+    elif not bundle.factor_levels:
+        found, remedy = "no factor in the model, so no cells to take variances of", WAY_OUT
+    else:
+        return
+    raise InferenceError(asked=ASKED, found=found, remedy=remedy)
+
+
+def welch_vcov_df(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None) -> tuple[Array, Array]:
+    """Covariance (p, p) and degrees of freedom (p,) under a variance of its own in every cell.
+
+    Parameters
+    ----------
+    spec, bundle
+        A linear model with at least one factor, unweighted.
+    data : polars.DataFrame
+        All rows (``bundle.n_total``); only the factors' columns are read.
+
+    Returns
+    -------
+    tuple of arrays
+        NaN where the design dropped a column.
+
+    Raises
+    ------
+    InferenceError
+        No linear model, weights, no factor, or a cell with one row or no scatter.
+    """
+    check_welch(spec, bundle)
+    cells = cells_of(bundle, data)
+    y = bundle.y if bundle.offset is None else bundle.y - bundle.offset
+    variance, dof = _cell_variances(bundle.X_estimable, y, cells)
+    q, r_factor = np.linalg.qr(bundle.X_estimable)
+    half = solve_triangular(r_factor, (q * variance[cells.of_row][:, None]).T @ q)
+    vcov = solve_triangular(r_factor, half.T)
+    weight = np.zeros((len(cells.names), q.shape[1]))
+    np.add.at(weight, cells.of_row, solve_triangular(r_factor, q.T).T ** 2)
+    df = satterthwaite_df(weight * variance[:, None], dof)
+    full_df = np.full(bundle.p, np.nan)
+    full_df[bundle.rank_info.kept] = df
+    return expand_square((vcov + vcov.T) / 2.0, bundle.rank_info.kept, bundle.p), full_df
+
+
+def satterthwaite_df(parts: Array, dof: Array) -> Array:
+    """(p,) degrees of freedom of a sum of independent scaled chi-squares.
+
+    ``parts`` (cells, p) are the estimated contributions to each variance, ``dof`` (cells,) theirs. Matches
+    the first two moments: (sum parts)^2 / sum (parts^2 / dof). Lies between the smallest and the sum of the
+    ``dof`` that take part.
+    """
+    return parts.sum(axis=0) ** 2 / (parts**2 / dof[:, None]).sum(axis=0)
+
+
+def _cell_variances(X: Array, y: Array, cells: Cells) -> tuple[Array, Array]:
+    """s_c^2 and nu_c, both (cells,), from a mean per cell beside the columns that vary within cells."""
+    k = len(cells.names)
+    count = np.bincount(cells.of_row, minlength=k).astype(float)
+    _refuse(cells, count < 2, "one row, so no variance")
+    residual = _within(y[:, None], cells.of_row, count)[:, 0]
+    leverage = 1.0 / count[cells.of_row]
+    varying = _basis(_within(X, cells.of_row, count), scale=np.abs(X).max(axis=0))
+    if varying.shape[1]:
+        residual = residual - varying @ (varying.T @ residual)
+        leverage = leverage + np.einsum("ij,ij->i", varying, varying)
+    dof = count - np.bincount(cells.of_row, leverage, minlength=k)
+    _refuse(cells, dof < 1e-6, "as many covariates as rows, so no variance")
+    variance = np.bincount(cells.of_row, residual**2, minlength=k) / dof
+    _refuse(
+        cells,
+        np.sqrt(variance) <= _NO_SCATTER * np.abs(y).max(),
+        "the same response in every row, a variance of 0",
+    )
+    return variance, dof
+
+
+def _within(columns: Array, of_row: Array, count: Array) -> Array:
+    """Columns (n, m) less their cell means."""
+    total = np.zeros((count.size, columns.shape[1]))
+    np.add.at(total, of_row, columns)
+    return columns - (total / count[:, None])[of_row]
+
+
+def _basis(columns: Array, scale: Array) -> Array:
+    """Orthonormal basis of the columns that vary beyond rounding."""
+    columns = columns[:, np.abs(columns).max(axis=0) > 1e-9 * scale]
+    if not columns.shape[1]:
+        return columns
+    u, s, _ = np.linalg.svd(columns / np.linalg.norm(columns, axis=0), full_matrices=False)
+    return u[:, s > 1e-7 * s[0]]
+
+
+def _refuse(cells: Cells, bad: Array, why: str) -> None:
+    if np.any(bad):
+        named = [cells.names[i] for i in np.flatnonzero(bad)]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        raise InferenceError(asked=ASKED, found=f"{'; '.join(named[:3])}{more}: {why}", remedy=WAY_OUT)
+
+
+def cells_of(bundle: DataBundle, data: pl.DataFrame | None) -> Cells:
+    """The cells: combinations of levels, of every factor in the model, that occur in the rows kept."""
+    of_row = np.zeros(bundle.n, int)
+    names = [""]
+    for factor in bundle.factor_levels:
+        labels, codes = _levels_in_rows(factor, bundle, data)
+        crossed, of_row = np.unique(of_row * len(labels) + codes, return_inverse=True)
+        names = [
+            _cell_name(names[i // len(labels)], unwrap(factor), labels[i % len(labels)]) for i in crossed
+        ]
+    return Cells(of_row, tuple(names))
+
+
+def _cell_name(before: str, factor: str, level: str) -> str:
+    return f"{before}, {factor}={level}" if before else f"{factor}={level}"
+
+
+def _levels_in_rows(factor: str, bundle: DataBundle, data: pl.DataFrame | None) -> tuple[list[str], Array]:
+    """Labels that occur, and (n,) index into them; from the data, else from the factor's own columns."""
+    variable = unwrap(factor)
+    if data is not None and variable in data.columns:
+        kept = data[variable].filter(pl.Series(bundle.valid_mask))
+        labels, codes = np.unique(kept.cast(pl.String).to_numpy().astype(str), return_inverse=True)
+        return labels.tolist(), codes
+    terms = [i for i, term in enumerate(bundle.source_terms) if unwrap(term) == variable]
+    columns = np.isin(bundle.term_of_column, terms)
+    if not columns.any():
+        raise InferenceError(
+            asked=ASKED,
+            found=f"the levels of {factor} cannot be read from the data",
+            remedy=f"make it a column; {WAY_OUT}",
+        )
+    patterns, codes = np.unique(bundle.X[:, columns], axis=0, return_inverse=True)
+    return [f"pattern {i + 1}" for i in range(len(patterns))], codes.reshape(-1)
