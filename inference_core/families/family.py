@@ -10,6 +10,8 @@ import numpy as np
 from inference_core.states.base import Array
 from .links import Link
 
+T_DF_DEFAULT = 4.0  # Lange, Little & Taylor (1989), JASA 84: a robust choice when df is not to be estimated
+
 ScoreWeight = Callable[[Array, Array], tuple[Array, Array]]
 
 
@@ -69,7 +71,8 @@ class Family:
     @property
     def label(self) -> str:
         """The name with what the user fixed, ``negative_binomial(theta=2.5)``: `get_family` reads it back."""
-        fixed = [f"{k}={v!r}" for k, v in zip(self.param_names, self.params, strict=False) if k not in self.estimated]
+        fixed = [f"{k}={v!r}" for k, v in zip(self.param_names, self.params, strict=False)
+                 if k not in self.estimated and (k, v) != ("df", T_DF_DEFAULT)]
         return f"{self.name}({', '.join(fixed)})" if fixed else self.name
 
     def score_weight(self, eta: Array, y: Array) -> tuple[Array, Array]:

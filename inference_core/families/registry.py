@@ -15,15 +15,13 @@ import numpy as np
 from inference_core.errors import FitError
 from . import distributions as d
 from . import responses as r
-from .family import Family
+from .family import T_DF_DEFAULT, Family
 from .links import LINK_ALIASES, LINKS, Link
 
 _REAL, _UNIT, _POSITIVE = (-np.inf, np.inf), (0.0, 1.0), (0.0, np.inf)
 _ANY = tuple(LINKS)
 _PROBABILITY = ("logit", "probit", "cloglog", "cauchit", "log", "identity")
 _MEAN_ABOVE_0 = ("log", "identity", "inverse", "sqrt", "inverse_squared")
-
-T_DF_DEFAULT = 4.0  # Lange, Little & Taylor (1989), JASA 84: a robust choice when df is not to be estimated
 
 
 @dataclass(frozen=True, slots=True)

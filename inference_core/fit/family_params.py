@@ -23,7 +23,7 @@ def fit_negative_binomial(X: Array, y: Array, family: Family, weights: Array | N
     its theta and the :class:`IrlsResult` there.
     """
     poisson = get_family("poisson", family.link)
-    result = solver.irls(X, y, poisson, weights, offset, start=start, tol=1e-8, max_iter=max_iter)
+    result = solver.maximise(X, y, poisson, weights, offset, start=start, tol=1e-8, max_iter=max_iter)
     if result.status in (solver.NO_START, solver.SEPARATED):
         return with_params(family, (1.0,)), result
     theta, total = np.nan, result.n_iter
@@ -31,7 +31,7 @@ def fit_negative_binomial(X: Array, y: Array, family: Family, weights: Array | N
         before = theta
         theta = theta_ml(y, family.link.inverse(result.eta), weights)
         at_theta = with_params(family, (theta,))
-        result = solver.irls(X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter)
+        result = solver.maximise(X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter)
         total += result.n_iter
         if theta >= THETA_MAX or abs(theta - before) <= 1e-12 * theta or not result.converged:
             break
@@ -66,7 +66,7 @@ def fit_student_t(X: Array, y: Array, family: Family, weights: Array | None, off
     """
     df = family.params[0]
     gaussian = get_family("gaussian", family.link)
-    result = solver.irls(X, y, gaussian, weights, offset, start=start, max_iter=max_iter)
+    result = solver.maximise(X, y, gaussian, weights, offset, start=start, max_iter=max_iter)
     if result.status == solver.NO_START:
         return with_params(family, (df, 1.0)), result
     total, coef, scale, previous = result.n_iter, result.coef, np.nan, np.inf

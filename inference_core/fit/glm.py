@@ -14,11 +14,11 @@ from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
 from .family_params import fit_negative_binomial, fit_student_t
-from .glm_messages import boundary_error, separation_message, slow_message, start_error
+from .glm_messages import runaway_message, runs_away, separation_message, slow_message, start_error
 
 
 def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter: int = 100,
-            start: Array | None = None) -> FitState:
+            start: Array | None = None, family: Family | None = None) -> FitState:
     """Maximum likelihood (or quasi-likelihood) for any family and link.
 
     Parameters
@@ -29,6 +29,8 @@ def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter
         Largest number of IRLS steps.
     start : (p,) array, optional
         Coefficients to start from (NaN where a column is dropped), e.g. those of a fit of nearly the same data.
+    family : Family, optional
+        The family and link, where the names in ``spec`` do not say all (a fixed theta, another df).
 
     Raises
     ------
@@ -42,7 +44,7 @@ def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter
     Separated data and fits that did not settle return with ``messages`` that say so, and where the estimate is
     infinite the numbers are those of R's default ``glm``.
     """
-    family = get_family(spec.family, spec.link)
+    family = get_family(spec.family, spec.link) if family is None else family
     problem = _full_rank(pose(bundle, family))
     rank, m = problem.kept.size, problem.m
     if not family.dispersion_known:
@@ -56,8 +58,6 @@ def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter
         messages.append(f"saturated: {rank} coefficients fit {m} rows exactly, so nothing is left to judge the fit by")
     if result.status == solver.NO_START:
         raise start_error(bundle, family)
-    if result.status == solver.BOUNDARY and not np.all(np.isfinite(result.coef)):
-        raise boundary_error(bundle, family)
     return _state(bundle, problem, family, result, messages)
 
 
@@ -76,7 +76,8 @@ def _solve(problem: Problem, family: Family, start: Array | None, tol: float, ma
         return fit_negative_binomial(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     if family.name == "tdist":
         return fit_student_t(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
-    return family, solver.irls(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
+    result = solver.maximise(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
+    return family, result
 
 
 def _state(bundle: DataBundle, problem: Problem, family: Family, result, messages: list[str]) -> FitState:
@@ -88,7 +89,7 @@ def _state(bundle: DataBundle, problem: Problem, family: Family, result, message
         coef, eta, working = stop.coef, stop.eta, stop.working_weights
         deviance, n_iter, converged = stop.deviance, stop.n_iter, stop.converged
         messages.append(separation_message(bundle, problem, result.separation))
-    elif not converged:
+    elif result.status != solver.OK:
         messages.append(slow_message(bundle, problem, family, result))
     if working is None:
         unit = family.score_weight(eta, y)[1]
@@ -96,6 +97,9 @@ def _state(bundle: DataBundle, problem: Problem, family: Family, result, message
     factor = lstsq(X, np.zeros(problem.m), working, tol=1e-11)
     kept = problem.kept[factor.kept]
     rank, m = kept.size, problem.m
+    if result.status != solver.SEPARATED and (rank < problem.kept.size or runs_away(family, eta)):
+        converged = False
+        messages.append(runaway_message(family))
     df = float(m - rank)
     estimate = np.nan_to_num(coef[factor.kept])
     mu = family.link.inverse(eta)
@@ -143,7 +147,7 @@ def null_deviance(problem: Problem, family: Family, intercept: bool) -> float:
             mean = float(np.mean(y)) if w is None else float(w @ y) / float(np.sum(w))
             rows = family.unit_deviance(y, np.full_like(y, mean))
             return float(np.sum(rows) if w is None else w @ rows)
-    result = solver.irls(np.ones((problem.m, 1)), y, family, w, off)
+    result = solver.maximise(np.ones((problem.m, 1)), y, family, w, off)
     if result.status == solver.NO_START:
         raise FitError("the deviance of the model with the intercept alone",
                        f"no intercept gives possible means under link='{family.link.name}' with this offset",

@@ -53,12 +53,17 @@ def start_error(bundle: DataBundle, family: Family) -> FitError:
         f"link='{_safe_link(family)}' has no such limits; without an intercept, add one")
 
 
-def boundary_error(bundle: DataBundle, family: Family) -> FitError:
-    """Every step left the range of possible means."""
-    return FitError(
-        f'family="{family.name}" with link="{family.link.name}" for "{bundle.y_name}"',
-        "every step of the fit left the range of possible means",
-        f"link='{_safe_link(family)}'")
+def runs_away(family: Family, eta: np.ndarray) -> bool:
+    """Whether means of a family that is no binomial are pressed against the edge of a probability link."""
+    discrete = family.name in ("binomial", "quasibinomial")
+    return not discrete and family.link.log_tails is not None and family.link.name not in ("identity", "log") and bool(
+        np.max(np.abs(eta)) > 1e3)
+
+
+def runaway_message(family: Family) -> str:
+    """The fit pushes means to an edge that the link reaches only at infinity."""
+    return (f"No finite estimate: the fit pushes means to the edge of what link='{family.link.name}' can give. "
+            f"Use link='{_safe_link(family)}'.")
 
 
 def _safe_link(family: Family) -> str:

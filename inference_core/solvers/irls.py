@@ -6,7 +6,7 @@ errors are taken at the estimate (R takes them from one iteration earlier).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ class IrlsResult(Frozen):
 
     @property
     def converged(self) -> bool:
-        """Whether the deviance has settled at an interior optimum."""
-        return self.status == OK
+        """Whether the deviance has settled, at an ordinary maximum or at the edge of what eta may be."""
+        return self.status in (OK, BOUNDARY)
 
 
 def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offset: Array | None = None, *,
@@ -74,31 +74,85 @@ def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offse
         return IrlsResult(np.full(X.shape[1], np.nan), off, np.nan, 0, NO_START)
     deviance = _deviance(family, eta, y, weights)
     df = max(y.shape[0] - X.shape[1], 1)
-    previous, tested, status, iteration = np.inf, False, NOT_CONVERGED, 0
+    previous, tested, status, iteration, blocked = np.inf, False, NOT_CONVERGED, 0, 0
     for iteration in range(1, max_iter + 1):
         step, decrement = fisher_step(X, y, eta, family, weights)
+        if iteration > 4 and decrement > 0.01 * previous:  # Fisher scoring is slow, or swings around the maximum
+            step, decrement = _newton_step(X, y, eta, family, weights) or (step, decrement)
         phi = 1.0 if family.dispersion_known else max(deviance / df, np.finfo(float).tiny)
-        coef_new, eta_new, dev_new, halved = _accept(X, y, family, weights, off, coef, step, deviance)
-        if coef_new is None:
+        coef_new, eta_new, dev_new, cut = _accept(X, y, family, weights, off, coef, step, deviance)
+        blocked = blocked + 1 if cut else 0
+        if coef_new is None or blocked == 8:
             # no point on the segment is better: rounding if the step was tiny, otherwise the edge of the range
-            status = OK if decrement <= 1e-8 * phi else BOUNDARY
+            status = OK if decrement <= 1e-8 * phi else BOUNDARY if blocked else NOT_CONVERGED
             break
         moved = float(np.max(np.abs(eta_new - eta), initial=0.0))
         settled = abs(dev_new - deviance) <= tol * (abs(dev_new) + 0.1)
         coef, eta, deviance = coef_new, eta_new, dev_new
-        if decrement <= _DONE * phi or (settled and decrement <= _GOOD * phi and decrement > 0.25 * previous):
-            status = OK
-            break
-        if check_separation and not tested and iteration >= 5 and decrement < 0.05 and moved > 0.3:
+        # an ordinary row that still moves this much would need a weight below 1e-3
+        if check_separation and not tested and decrement < 1e-6 and moved > 0.03:
             from .separation import find_separation
 
             tested, found = True, find_separation(X, y, family)
             if found is not None:
                 return IrlsResult(coef, eta, deviance, iteration, SEPARATED, found)
+        if decrement <= _DONE * phi or (settled and decrement <= _GOOD * phi and decrement > 0.25 * previous):
+            status = OK
+            break
         if settled and decrement <= _GOOD * phi:
             status = OK  # stands if max_iter ends the polish
         previous = decrement
     return IrlsResult(coef, eta, deviance, iteration, status)
+
+
+def maximise(X: Array, y: Array, family: Family, weights: Array | None = None, offset: Array | None = None, *,
+             start: Array | None = None, tol: float = 1e-12, max_iter: int = 100) -> IrlsResult:
+    """:func:`irls`, and where the range of eta blocks it the constrained maximum; same arguments and result."""
+    result = irls(X, y, family, weights, offset, start=start, tol=tol, max_iter=max_iter)
+    if result.status == BOUNDARY:
+        return _at_edge(X, y, family, weights, offset, result.coef, tol, max_iter)
+    return result
+
+
+def _at_edge(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, start: Array,
+             tol: float, max_iter: int) -> IrlsResult:
+    """The maximum of the likelihood where the range of eta gets in the way of :func:`irls`.
+
+    A logarithmic barrier keeps eta inside its range; its height falls from 1e-1 to 1e-12 of the dispersion, each fit
+    starting from the one before. Status OK if the last fit, without barrier, ends in the interior; otherwise BOUNDARY,
+    and the coefficients are those of the constrained maximum.
+    """
+    df = max(y.shape[0] - X.shape[1], 1)
+    coef, total = start, 0
+    off = np.zeros(y.shape[0]) if offset is None else offset
+    phi = 1.0 if family.dispersion_known else _deviance(family, X @ coef + off, y, weights) / df
+    for exponent in range(1, 13):
+        fenced = _with_barrier(family, max(phi, np.finfo(float).tiny) * 10.0**-exponent)
+        result = irls(X, y, fenced, weights, offset, start=coef, tol=1e-10, max_iter=50, check_separation=False)
+        coef, total = result.coef, total + result.n_iter
+    last = irls(X, y, family, weights, offset, start=coef, tol=tol, max_iter=max_iter)
+    if last.status == OK:
+        return replace(last, n_iter=total + last.n_iter)
+    eta = X @ coef + off
+    return IrlsResult(coef, eta, _deviance(family, eta, y, weights), total, BOUNDARY)
+
+
+def _with_barrier(family: Family, height: float) -> Family:
+    """The family with ``height * log(distance to each edge of eta)`` added to the log-likelihood of a row."""
+    lo, hi = family.eta_bounds
+
+    def score_weight(eta: Array, y: Array) -> tuple[Array, Array]:
+        s, w = family.score_weight(eta, y)
+        with np.errstate(divide="ignore", over="ignore"):
+            below, above = 1.0 / (eta - lo), 1.0 / (hi - eta)  # 0 for an edge at infinity
+            return s + height * (below - above), w + height * (below**2 + above**2)
+
+    def deviance(eta: Array, y: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = sum(np.log(gap) for gap in (eta - lo, hi - eta) if np.all(np.isfinite(gap)))
+            return family.deviance_rows(eta, y) - 2.0 * height * room
+
+    return replace(family, score_weight_rule=score_weight, deviance_rule=deviance)
 
 
 def fisher_step(X: Array, y: Array, eta: Array, family: Family, weights: Array | None) -> tuple[Array, float]:
@@ -120,22 +174,44 @@ def fisher_step(X: Array, y: Array, eta: Array, family: Family, weights: Array |
     return step, float(half @ half)
 
 
+def _newton_step(X: Array, y: Array, eta: Array, family: Family, weights: Array | None):
+    """The step with the observed information, or None where that is not positive definite."""
+    h = 1e-5 * np.maximum(1e-3, np.abs(eta))  # the score is smooth: error about h^2, rounding about eps / h
+    s, w = family.score_weight(eta, y)
+    with np.errstate(all="ignore"):
+        observed = (family.score_weight(eta - h, y)[0] - family.score_weight(eta + h, y)[0]) / (2.0 * h)
+    w = np.where(np.isfinite(observed), observed, w)
+    if weights is not None:
+        s, w = s * weights, w * weights
+    R = cholesky_factor(X, w) if np.all(np.isfinite(w)) and np.all(np.isfinite(s)) else None
+    if R is None:
+        return None
+    half = solve_triangular(R, s @ X, trans="T", check_finite=False)
+    return solve_triangular(R, half, check_finite=False), float(half @ half)
+
+
 def _deviance(family: Family, eta: Array, y: Array, weights: Array | None) -> float:
     rows = family.deviance_rows(eta, y)
     return float(np.sum(rows) if weights is None else weights @ rows)
 
 
 def _accept(X, y, family, weights, off, coef, step, deviance):
-    """The first of step, step/2, .. that stays valid and does not raise the deviance beyond rounding."""
+    """The first of step, step/2, .. that stays valid and does not raise the deviance beyond rounding.
+
+    The last of the four values says whether the range of eta cut the full step.
+    """
     slack = 1e-12 * (abs(deviance) + 0.1)
+    cut = False
     for halving in range(40):
         trial = coef + step * 0.5**halving
         eta = X @ trial + off
         if family.eta_valid(eta):
             value = _deviance(family, eta, y, weights)
             if value <= deviance + slack:
-                return trial, eta, value, halving
-    return None, None, np.nan, 40
+                return trial, eta, value, cut
+        else:
+            cut = True
+    return None, None, np.nan, cut
 
 
 def _first(X, y, family, weights, off, start):
