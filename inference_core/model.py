@@ -1,0 +1,411 @@
+"""The user's class. Thin: every method is a call into design/, fit/ or infer/.
+
+A model may be shared by threads (widget callbacks run in several), so it holds *one* frozen state and every operation
+replaces that reference once, after it has succeeded. A failed or interrupted operation leaves the model as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from . import tables
+from .design import build_bundle, read_frame
+from .errors import InferenceCoreError, InferenceError
+from .families import get_family
+from .fit import fit_model
+from .formula import parse_formula
+from .infer.request import UNSET, check_fit_request, check_infer_request
+from .states import DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+
+if TYPE_CHECKING:
+    from .infer.resample.stream import DrawStream
+
+_BACKENDS = ("auto", "numpy")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelState:
+    """Everything a model knows at one moment. Never changed, only replaced."""
+
+    spec: ModelSpec
+    bundle: DataBundle
+    fit: FitState | None = None
+    inference: InferenceState | None = None
+    resamples: ResamplesState | None = None
+    last_op: str | None = None
+
+
+class model:
+    """A statistical model: a formula and data; then ``fit()``, then ``infer()``.
+
+    Parameters
+    ----------
+    formula : str
+        As in R: ``"mpg ~ wt + hp"``, ``"cbind(ncases, ncontrols) ~ agegp"``, ``"log(y) ~ poly(x, 2) * group"``.
+    data : frame, dict or path
+        A polars frame, anything narwhals can turn into one (pandas, pyarrow), a dict of columns, or a path to csv,
+        tsv, parquet, json or ndjson (text also gzipped).
+    family : str
+        gaussian, binomial, poisson, gamma, inverse_gaussian, negative_binomial or tdist.
+    link : str, optional
+        identity, log, logit, probit, cloglog, cauchit, inverse, sqrt or inverse_squared; the family's default if not
+        given.
+    method : str, optional
+        Estimation method of mixed models ("reml", "ml"); linear and generalized linear models have one.
+    missing : {"drop", "raise"}
+        What to do with rows that lack a value in a used column. They go once, before any transform is learned.
+    contrasts : mapping, optional
+        Coding by column: treatment, sum, helmert, poly, sequential, or a matrix.
+    weights, offset : str or array, optional
+        A column's name, an expression, or one value per row of ``data``.
+    backend : {"auto", "numpy"}
+        Which library runs the kernels.
+
+    Examples
+    --------
+    >>> from inference_core import load_dataset, model
+    >>> m = model("mpg ~ wt", load_dataset("mtcars")).fit()
+    >>> m.infer(how="boot", n_boot=1000, seed=1).params.columns
+    ['term', 'estimate', 'se', 'ci_lower', 'ci_upper', 'statistic', 'df', 'p_value']
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any = None,
+        family: Any = "gaussian",
+        link: str | None = None,
+        method: str | None = None,
+        missing: str = "drop",
+        contrasts: Mapping[str, Any] | None = None,
+        weights: Any = None,
+        offset: Any = None,
+        backend: str = "auto",
+    ) -> None:
+        if backend not in _BACKENDS:
+            raise InferenceError(
+                asked=f"model(backend={backend!r})",
+                found=f"the kernels of this version run on {' or '.join(map(repr, _BACKENDS))}",
+                remedy="leave backend out",
+            )
+        parsed = parse_formula(formula)
+        if parsed.random_terms:
+            raise InferenceError(
+                asked=f"model({formula!r})",
+                found=f"the random term {parsed.random_terms[0]}; this version fits lm and glm only",
+                remedy="leave the random terms out, or wait for the version with lmer and glmer",
+            )
+        if method is not None:
+            raise InferenceError(
+                asked=f"model(method={method!r})",
+                found="a model without random effects has one method: least squares for lm, maximum likelihood for glm",
+                remedy="leave method out; 'reml' and 'ml' belong to mixed models",
+            )
+        if data is None:
+            raise InferenceError(
+                asked=f"model({formula!r}) without data",
+                found="no data",
+                remedy="give a frame, a dict of columns or a path: model(formula, data)",
+            )
+        self.data: pl.DataFrame = read_frame(data)
+        chosen = get_family(family, link)
+        # A typed parameter ("negative_binomial(theta=2)") stays in the name; everything else is known from the table.
+        self._family = family if isinstance(family, str) and "(" in family else chosen.name
+        self._link = chosen.link.name
+        self._arguments = {
+            "missing": missing,
+            "contrasts": contrasts,
+            "weights": weights,
+            "offset": offset,
+        }
+        self.formula = formula
+        self._state = self._build(self._arguments)
+
+    def _build(self, arguments: Mapping[str, Any]) -> ModelState:
+        spec, bundle = build_bundle(
+            self.formula, self.data, family=self._family, link=self._link, **arguments
+        )
+        return ModelState(spec=spec, bundle=bundle)
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        *,
+        weights: Any = UNSET,
+        offset: Any = UNSET,
+        nAGQ: Any = UNSET,
+        method: Any = UNSET,
+        solver: Any = UNSET,
+        tol: Any = UNSET,
+        max_iter: Any = UNSET,
+        **unknown: Any,
+    ) -> model:
+        """Estimate the model; every earlier result goes.
+
+        Parameters
+        ----------
+        weights, offset : str or array, optional
+            Replace those given to ``model``.
+        tol : float
+            Convergence tolerance of IRLS (relative change of the deviance).
+        max_iter : int
+            Most IRLS iterations.
+        nAGQ, method, solver
+            Belong to mixed models; refused here.
+
+        Returns
+        -------
+        model
+            The same object, so that ``model(...).fit().infer()`` reads in order.
+
+        Raises
+        ------
+        FitError
+            If the data cannot estimate the model: no rows, a constant response, values that the family excludes.
+        """
+        given = {
+            "weights": weights, "offset": offset, "nAGQ": nAGQ, "method": method, "solver": solver, "tol": tol,
+            "max_iter": max_iter,
+        }  # fmt: skip
+        arguments, options = check_fit_request(_given(given) | unknown, self.spec)
+        state = self._state
+        if arguments:
+            kept = {**self._arguments, **arguments}
+            state = self._build(kept)
+            self._arguments = kept
+        fit = fit_model(state.spec, state.bundle, **options)
+        self._state = ModelState(spec=state.spec, bundle=state.bundle, fit=fit, last_op="fit")
+        return self
+
+    def infer(
+        self,
+        how: str = "asymp",
+        conf_level: Any = UNSET,
+        errors: Any = UNSET,
+        null: Any = UNSET,
+        alternative: Any = UNSET,
+        *,
+        n_boot: Any = UNSET,
+        n_perm: Any = UNSET,
+        ci_type: Any = UNSET,
+        seed: Any = UNSET,
+        n_jobs: Any = UNSET,
+        save_resamples: Any = UNSET,
+        k: Any = UNSET,
+        n_steps: Any = UNSET,
+        verbose: Any = UNSET,
+        threshold: Any = UNSET,
+        profile: Any = UNSET,
+        holdout_group: Any = UNSET,
+        scheme: Any = UNSET,
+        progress: Any = UNSET,
+        cancel: Any = UNSET,
+        **unknown: Any,
+    ) -> model:
+        """Draw inference from the last operation.
+
+        Parameters
+        ----------
+        how : {"asymp", "boot"}
+            "asymp": the t or z reference. "boot": refit to resampled rows.
+        conf_level : float, default 0.95
+            Between 0 and 1.
+        errors : str, default "iid"
+            "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch).
+        null : float or sequence, default 0
+            The value tested, one for all parameters or one each.
+        alternative : {"two-sided", "greater", "less"}
+            One-sided alternatives give one-sided limits.
+        n_boot : int, default 999
+            Draws of the bootstrap.
+        ci_type : str, optional
+            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm.
+        seed : int, optional
+            Draw i is a function of (seed, i) alone. None picks one, and the result carries it.
+        n_jobs : int, default 1
+            Processes; the draws do not depend on it.
+        save_resamples : bool, default True
+            Keep the draws (``m.resamples``).
+        verbose : bool
+            Show a progress bar.
+        progress, cancel
+            ``progress(done, total)`` is called and ``cancel.is_set()`` looked at between batches.
+
+        Returns
+        -------
+        model
+            The same object; read ``m.params``.
+
+        Raises
+        ------
+        InferenceError
+            Unknown words, numbers out of range and combinations that make no sense are refused before any computing.
+        """
+        from .infer.dispatch import dispatch_infer
+
+        state = self._fitted("infer()")
+        given = {
+            "conf_level": conf_level, "errors": errors, "null": null, "alternative": alternative, "n_boot": n_boot,
+            "n_perm": n_perm, "ci_type": ci_type, "seed": seed, "n_jobs": n_jobs, "save_resamples": save_resamples,
+            "k": k, "n_steps": n_steps, "verbose": verbose, "threshold": threshold, "profile": profile,
+            "holdout_group": holdout_group, "scheme": scheme, "progress": progress, "cancel": cancel,
+        }  # fmt: skip
+        checked = check_infer_request(how, _given(given) | unknown, last_op=state.last_op, spec=state.spec, bundle=state.bundle)
+        result = dispatch_infer(
+            **checked.dispatch_arguments(),
+            last_op=state.last_op,
+            spec=state.spec,
+            bundle=state.bundle,
+            fit=self._require_fit(state),
+            data=self.data,
+            link_override=None,
+            mee=None,
+            pred=None,
+            simulations=None,
+            varying_spread=None,
+            is_mixed=state.spec.has_random_effects,
+        )
+        self._state = replace(state, inference=result.params_inference, resamples=result.resamples)
+        return self
+
+    def draw_stream(self, how: str = "boot", *, scheme: str | None = None, seed: int | None = None, **options: Any) -> DrawStream:
+        """The draws behind ``infer(how=...)`` as a stream of immutable batches, for whoever watches them grow.
+
+        Parameters
+        ----------
+        how : {"boot"}
+            Case resampling.
+        scheme : {"case"}, optional
+            What is drawn anew.
+        seed : int, optional
+            Draw i is a function of (seed, i) alone.
+        """
+        from .infer.resample.stream import open_stream
+
+        state = self._fitted("draw_stream()")
+        return open_stream(how, scheme, state.spec, state.bundle, self._require_fit(state), seed=seed, **options)
+
+    # ---- what is known ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ModelState:
+        """The one frozen state; hold on to it, and later operations do not change it."""
+        return self._state
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What was asked for."""
+        return self._state.spec
+
+    @property
+    def bundle(self) -> DataBundle:
+        """The data as arrays."""
+        return self._state.bundle
+
+    @property
+    def fit_state(self) -> FitState:
+        """The estimate."""
+        return self._require_fit(self._fitted("fit_state"))
+
+    @property
+    def inference(self) -> InferenceState | None:
+        """The last inference, or None."""
+        return self._state.inference
+
+    @property
+    def params(self) -> pl.DataFrame:
+        """``term, estimate``; after ``infer()`` also ``se, ci_lower, ci_upper, statistic, df, p_value``."""
+        state = self._fitted("params")
+        return tables.params_table(state.bundle, self._require_fit(state), state.inference)
+
+    @property
+    def monte_carlo(self) -> pl.DataFrame:
+        """How far chance in the draws alone may move the last table: one standard error per simulated number."""
+        state = self._fitted("monte_carlo")
+        if state.inference is None or not state.inference.mcse:
+            raise InferenceError("m.monte_carlo", "the last table was not simulated", "infer(how='boot') first")
+        return tables.monte_carlo_table(state.bundle, state.inference)
+
+    @property
+    def resamples(self) -> pl.DataFrame:
+        """The draws of the last resampling: one row per draw, one column per parameter."""
+        state = self._fitted("resamples")
+        if state.resamples is None:
+            raise InferenceError(
+                asked="m.resamples",
+                found="no draws are stored",
+                remedy="infer(how='boot'), with save_resamples left at True",
+            )
+        return tables.resamples_table(state.resamples)
+
+    @property
+    def diagnostics(self) -> pl.DataFrame:
+        """One row about the model: nobs, degrees of freedom, R2 or deviance, logLik, AIC, BIC."""
+        from .fit import diagnostics
+
+        state = self._fitted("diagnostics")
+        return diagnostics.model_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def influence(self) -> pl.DataFrame:
+        """One row per row of the data: leverage, standardised and studentised residuals, Cook's distance, DFFITS."""
+        from .fit import diagnostics
+
+        state = self._fitted("influence")
+        return diagnostics.influence_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def vif(self) -> pl.DataFrame:
+        """Variance inflation by source term (GVIF for terms of several columns)."""
+        from .fit import diagnostics
+
+        state = self._fitted("vif")
+        return diagnostics.vif_table(state.spec, state.bundle, self._require_fit(state))
+
+    def __repr__(self) -> str:
+        state = self._state
+        kind = "linear model" if state.spec.is_lm else f"generalized linear model, {state.spec.family} ({state.spec.link})"
+        rows = f"{state.bundle.n:,} rows"
+        if state.bundle.n_total > state.bundle.n:
+            rows += f" of {state.bundle.n_total:,}"
+        head = f"model({self.formula!r}): {kind}, {rows}"
+        if state.fit is None:
+            return f"{head}, not fitted"
+        lines = [head, tables.text_table(self.params), *state.fit.messages]
+        if state.inference is not None:
+            lines.insert(1, _how_words(state.inference))
+            lines.extend(state.inference.notes)
+        return "\n".join(lines)
+
+    # ---- guards ------------------------------------------------------------------------------------------------
+
+    def _fitted(self, asked: str) -> ModelState:
+        state = self._state
+        if state.fit is None:
+            raise InferenceCoreError(asked=f"m.{asked}", found="the model has not been fitted", remedy="m.fit() first")
+        return state
+
+    @staticmethod
+    def _require_fit(state: ModelState) -> FitState:
+        assert state.fit is not None  # _fitted() has looked
+        return state.fit
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller typed: defaults must not trip the checks of combinations."""
+    return {name: value for name, value in arguments.items() if value is not UNSET}
+
+
+def _how_words(inference: InferenceState) -> str:
+    level = f"{100 * inference.conf_level:g}%"
+    if inference.method == "boot":
+        return (
+            f"bootstrap ({inference.scheme}), {inference.n_resamples:,} draws, seed {inference.seed}, "
+            f"{level} {inference.ci_type} limits"
+        )
+    return f"asymptotic, {inference.errors} errors, {level} limits"

@@ -1,0 +1,63 @@
+"""Frozen states -> polars frames. Tables hold full double precision; rounding belongs to display."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from .states import DRAW_REASONS, DataBundle, FitState, InferenceState, ResamplesState
+
+# A frame's cell is null, never NaN, where there is nothing to report (a column that the design dropped).
+_EMPTY = None
+
+
+def _column(values: np.ndarray | None, p: int) -> pl.Series:
+    if values is None:
+        return pl.Series([_EMPTY] * p, dtype=pl.Float64)
+    return pl.Series(np.asarray(values, float), dtype=pl.Float64).fill_nan(None)
+
+
+def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | None) -> pl.DataFrame:
+    """One row per design column.
+
+    Columns ``term, estimate`` after a fit; with inference also ``se, ci_lower, ci_upper, statistic, df, p_value``.
+    ``df`` is a reference distribution's (inf for the normal) or null, never a number of resamples.
+    """
+    p = len(bundle.X_names)
+    frame: dict[str, object] = {"term": list(bundle.X_names), "estimate": _column(fit.coef, p)}
+    if inference is not None:
+        for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
+            frame[name] = _column(getattr(inference, name), p)
+    return pl.DataFrame(frame)
+
+
+def monte_carlo_table(bundle: DataBundle, inference: InferenceState) -> pl.DataFrame:
+    """Monte-Carlo standard errors of what was simulated: ``term`` and one column per quantity."""
+    p = len(bundle.X_names)
+    columns = {f"{name}_mcse": _column(values, p) for name, values in inference.mcse.items()}
+    return pl.DataFrame({"term": list(bundle.X_names), **columns})
+
+
+def resamples_table(resamples: ResamplesState) -> pl.DataFrame:
+    """One row per draw: ``draw`` (0-based), ``status`` in words, then one column per statistic."""
+    words = np.array([DRAW_REASONS[code] for code in range(len(DRAW_REASONS))])
+    frame: dict[str, object] = {"draw": np.arange(len(resamples.samples)), "status": words[resamples.status].tolist()}
+    frame |= {name: _column(resamples.samples[:, j], 0) for j, name in enumerate(resamples.names)}
+    return pl.DataFrame(frame)
+
+
+def text_table(frame: pl.DataFrame, digits: int = 4) -> str:
+    """A frame as aligned plain text with ``digits`` significant digits: for ``repr``, never for computing."""
+    cells = [[name, *(_show(v, digits) for v in frame[name].to_list())] for name in frame.columns]
+    widths = [max(map(len, column)) for column in cells]
+    lines = []
+    for i in range(len(frame) + 1):
+        first, *rest = (column[i] for column in cells)
+        lines.append("  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _show(value: object, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
