@@ -8,6 +8,14 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # JupyterLab refuses to start as root unless told to; in a container root is all there is.
 ROOTED := $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Installs a Debian package where that needs no password, and otherwise says what to type.
+define apt-install
+if ! command -v apt-get >/dev/null; then echo "Needed: $(1). Install it with your system's package manager."; exit 1; \
+elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1); \
+elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1); \
+else echo "Needed: $(1). Type:  sudo apt-get update && sudo apt-get install -y $(1)"; exit 1; fi
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-slow lint bench chromium clean
 
@@ -23,9 +31,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)."; \
 	  echo "Name another one:  make lab PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-	  echo "This Python cannot make virtual environments. On Debian or Ubuntu:"; \
-	  echo "    sudo apt-get update && sudo apt-get install -y python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { $(call apt-install,python3-venv); }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.lab-installed: pyproject.toml | $(BIN)/python
@@ -55,12 +61,7 @@ bench: $(VENV)/.test-installed
 
 # Browser tests drive Debian's Chromium; Playwright's own download is not used.
 chromium:
-	@command -v chromium >/dev/null || { \
-	  if ! command -v apt-get >/dev/null; then \
-	    echo "The browser tests need the command 'chromium'. Install it with your system's package manager."; exit 1; \
-	  elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
-	  elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
-	  else echo "The browser tests need Chromium. Type:  sudo apt-get update && sudo apt-get install -y chromium"; exit 1; fi; }
+	@command -v chromium >/dev/null || { $(call apt-install,chromium); }
 
 clean:
 	rm -rf $(VENV) build dist test-artefacts bench-artefacts .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

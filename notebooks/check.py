@@ -1,7 +1,7 @@
 """Answers to the exercises: ``check(key, value)`` says "ok", or gives a hint that names the likely slip.
 
-Deterministic answers must agree to half a unit of the last digit shown. Simulated ones may differ by chance: they pass
-within four Monte-Carlo standard errors, so any seed passes. No server, no score.
+Deterministic answers must agree to half a unit of the last digit shown. Simulated ones may differ by chance:
+they pass within four Monte-Carlo standard errors, so any seed passes. No server, no score.
 """
 
 from __future__ import annotations
@@ -38,12 +38,16 @@ SD_OF_BIRDS = Slip(384, 6, "How far apart are *birds*? We asked how far apart th
 SHRUNK_BY_B = Slip(23.1, 4.0, "Did you change B or n? Press undo and look at which box moved.")
 GREW_N = Slip(46.3, 6.0, "Did you stack the rows? n should read 272 in the first line of the panel.")
 
-# Expected values from 100,000 draws; ± four Monte-Carlo standard errors of the number of draws the exercise asks for.
+# Expected values from 100,000 draws; ± four Monte-Carlo standard errors at the exercise's number of draws.
 ANSWERS = {
     "01.1 spread of 1,000 dots": Answer(46.3, 4.1, 1, slips=[SD_OF_BIRDS, SHRUNK_BY_B]),
     "01.1 formula": Answer(46.6, 0.05, 1, simulated=False, slips=[SD_OF_BIRDS]),
-    "01.2 lower": Answer(3657, 12, slips=[Slip(3643, 2, "That is the 95% limit. Which level did we ask for?")]),
-    "01.2 upper": Answer(3809, 12, slips=[Slip(3824, 2, "That is the 95% limit. Which level did we ask for?")]),
+    "01.2 lower": Answer(
+        3657, 12, slips=[Slip(3643, 2, "That is the 95% limit. Which level did we ask for?")]
+    ),
+    "01.2 upper": Answer(
+        3809, 12, slips=[Slip(3824, 2, "That is the 95% limit. Which level did we ask for?")]
+    ),
     "01.3 spread of 4,000 dots": Answer(46.3, 2.1, 1, slips=[SD_OF_BIRDS, SHRUNK_BY_B]),
     "01.3 spread with stacked rows": Answer(23.1, 2.1, 1, slips=[GREW_N]),
 }
@@ -66,4 +70,5 @@ def outcome(answer: Answer, value: float) -> str:
         if abs(value - slip.value) <= slip.within:
             return f"not yet. {slip.hint}"
     side = "lower" if value < answer.value else "higher"
-    return f"not yet: your {value:,.{answer.digits}f} is {side} than it should be. Look again at what one dot is."
+    given = f"{value:,.{answer.digits}f}"
+    return f"not yet: your {given} is {side} than it should be. Look again at what one dot is."

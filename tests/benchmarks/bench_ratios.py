@@ -1,6 +1,6 @@
 """The promises about speed, as ratios within one run. ``make bench`` runs them; each also checks its numbers.
 
-Ratios, because seconds belong to a machine: the floor of a case bootstrap is drawing the indices and counting them.
+Ratios, because seconds belong to a machine: the floor of a bootstrap is drawing and counting the indices.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ def draws(m) -> np.ndarray:
     ("name", "make", "n_boot", "at_most"),
     [
         ("mtcars, B = 10,000", lambda: model("mpg ~ wt + hp", load_dataset("mtcars")), 10_000, 6.0),
-        ("n = 10,000, p = 6, B = 1,000", lambda: (f := random_frame(10_000, 5)) is not None and model(formula_of(f), f), 1_000, 2.0),
+        (
+            "n = 10,000, p = 6, B = 1,000",
+            lambda: (f := random_frame(10_000, 5)) is not None and model(formula_of(f), f),
+            1_000,
+            2.0,
+        ),
     ],
 )
 def test_percentile_bootstrap_of_an_lm(benchmark, ratios, name, make, n_boot, at_most):
@@ -88,7 +93,9 @@ def test_bootstrap_of_a_logistic_model(benchmark, ratios):
     np.testing.assert_allclose(draws(m)[:few], np.array(loop()), rtol=1e-5, atol=1e-6)
     for peer, against in ((loop, "statsmodels GLM"), (loop_logit, "statsmodels Logit")):
         ours, some = side_by_side(percentile(m, n_boot), peer, rounds=5)
-        row = ratios.add("logistic bootstrap, n = 300, p = 4, B = 1,000", ours, some * n_boot / few, against, at_least=30.0)
+        row = ratios.add(
+            "logistic bootstrap, n = 300, p = 4, B = 1,000", ours, some * n_boot / few, against, at_least=30.0
+        )
         assert row.ratio >= 30.0
 
 
@@ -124,8 +131,12 @@ def test_beside_boot_of_r(benchmark, ratios):
         return
     done = subprocess.run(["Rscript", str(HERE / "boot.R")], capture_output=True, text=True, check=True)
     quick, full, *sd = map(float, done.stdout.split())
-    # Two simulations of 10,000 draws: each SD is good to about 1 %, so 5 % is four standard errors of their difference.
+    # Two simulations of 10,000 draws: each SD is good to 1 %; 5 % is four standard errors of the difference.
     np.testing.assert_allclose(spread, sd, rtol=0.05)
     ours, _ = side_by_side(percentile(m, 10_000), lambda: None)
-    ratios.add("percentile bootstrap, mtcars, B = 10,000", ours, quick, "boot with .lm.fit in R", at_least=1.0)
-    ratios.add("percentile bootstrap, mtcars, B = 10,000", ours, 10 * full, "boot with lm in R", at_least=300.0)
+    ratios.add(
+        "percentile bootstrap, mtcars, B = 10,000", ours, quick, "boot with .lm.fit in R", at_least=1.0
+    )
+    ratios.add(
+        "percentile bootstrap, mtcars, B = 10,000", ours, 10 * full, "boot with lm in R", at_least=300.0
+    )

@@ -53,7 +53,15 @@ class Ratios(list):
         """The table as aligned text."""
         cells = [["operation", "ours", "other", "ratio", "against", "promise"]]
         cells += [
-            [r.what, f"{1e3 * r.ours:.1f} ms", f"{1e3 * r.other:.1f} ms", f"{r.ratio:.2f}", r.against, r.verdict] for r in self
+            [
+                r.what,
+                f"{1e3 * r.ours:.1f} ms",
+                f"{1e3 * r.other:.1f} ms",
+                f"{r.ratio:.2f}",
+                r.against,
+                r.verdict,
+            ]
+            for r in self
         ]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]

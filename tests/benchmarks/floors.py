@@ -1,4 +1,4 @@
-"""What each operation is measured against: the least work it could possibly be, or the peer people use today."""
+"""What each operation is measured against: the least work it could be, or the peer people use today."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK = 1 << 17  # indices drawn at a time: the fastest of the powers of two tri
 
 
 def draw_and_count(n: int, n_boot: int, seed: int = 1) -> np.ndarray:
-    """The floor of a case bootstrap: ``integers``, then one flat ``bincount`` a chunk. Returns the last chunk's counts."""
+    """The floor of a case bootstrap: ``integers``, then one flat ``bincount`` a chunk. Gives the last one."""
     rng = np.random.default_rng(seed)
     rows = max(1, CHUNK // n)
     for start in range(0, n_boot, rows):
@@ -23,7 +23,9 @@ def draw_and_count(n: int, n_boot: int, seed: int = 1) -> np.ndarray:
     return counts
 
 
-def side_by_side(ours: Callable[[], object], floor: Callable[[], object], rounds: int = 9) -> tuple[float, float]:
+def side_by_side(
+    ours: Callable[[], object], floor: Callable[[], object], rounds: int = 9
+) -> tuple[float, float]:
     """Median seconds of both, run in turns so that a busy machine slows both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     ours(), floor()  # first calls pay for imports and caches

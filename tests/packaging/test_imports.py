@@ -42,7 +42,9 @@ def imported_names(path: Path) -> set[str]:
 
 def files_importing(name: str, package: str) -> list[str]:
     """Files of a package that import ``name``, relative to the project."""
-    return [str(p.relative_to(ROOT)) for p in sorted((ROOT / package).rglob("*.py")) if name in imported_names(p)]
+    return [
+        str(p.relative_to(ROOT)) for p in sorted((ROOT / package).rglob("*.py")) if name in imported_names(p)
+    ]
 
 
 def test_only_panels_know_ipywidgets():

@@ -31,11 +31,13 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """What a fresh environment says after ``pip install .``, asked from a folder that is not the project's."""
+    """What a fresh environment says after ``pip install .``, asked from another folder."""
     home = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
     python = home / "venv" / "bin" / "python"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
     done = subprocess.run(install, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -44,7 +46,9 @@ def installed(tmp_path_factory):
     return home, json.loads(asked.stdout)
 
 
-@pytest.mark.timeout(900)  # one real installation with everything it needs: about half a minute, more on a slow line
+@pytest.mark.timeout(
+    900
+)  # one real installation with everything it needs: about half a minute, more on a slow line
 def test_a_fresh_environment_can_use_it(installed):
     home, seen = installed
     assert all(Path(where).is_relative_to(home) for where in seen["where"])

@@ -1,4 +1,4 @@
-"""Random but well-behaved data for laws: every factor level occurs, nothing is separated, designs have full rank."""
+"""Random but well-behaved data for laws: every level occurs, nothing is separated, designs have full rank."""
 
 from __future__ import annotations
 

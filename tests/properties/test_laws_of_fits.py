@@ -12,9 +12,9 @@ from inference_core import model
 
 from .data import LEVELS, MODELS, SEEDS, frame
 
-# Fits solved by QR, condition numbers below some hundreds: 1e-8 leaves a factor of a million for rounding.
+# Solved by QR, condition numbers below some hundreds: 1e-8 leaves a factor of a million for rounding.
 EXACT = {"rtol": 1e-8, "atol": 1e-9}
-# IRLS stops when the deviance moves by 1e-12 of itself; near the optimum the coefficients are then good to 1e-6.
+# IRLS stops when the deviance moves by 1e-12 of itself; the coefficients are then good to 1e-6.
 ITERATED = {"rtol": 1e-6, "atol": 1e-6}
 
 few = settings(max_examples=15)
@@ -38,7 +38,7 @@ def test_an_lm_follows_the_units_of_y(seed, scale, shift):
     after = estimates("y ~ x + z + g", data.with_columns(scale * pl.col("y") + shift))
     expected = scale * before
     expected[0] += shift
-    # shift up to 1e3 beside slopes of 1e-3: absolute rounding is 1e3 times machine precision times a condition of 100.
+    # A shift of 1e3 beside slopes of 1e-3: rounding is 1e3 times machine precision times a condition of 100.
     np.testing.assert_allclose(after, expected, rtol=1e-8, atol=1e-9 * (1 + abs(shift)))
 
 
@@ -99,7 +99,9 @@ def test_recoding_a_factor_leaves_the_fit(formula, words, seed, coding):
 @given(seed=SEEDS)
 def test_renaming_levels_renames_rows_only(seed):
     data = frame(seed)
-    names = dict(zip(LEVELS, ("c", "b", "a"), strict=True))  # alphabetical order reversed: names must not matter
+    names = dict(
+        zip(LEVELS, ("c", "b", "a"), strict=True)
+    )  # alphabetical order reversed: names must not matter
     renamed = data.with_columns(pl.col("g").cast(pl.String).replace(names).cast(pl.Enum(["c", "b", "a"])))
     one, two = (model("y ~ x * g", d).fit().params for d in (data, renamed))
     assert two["term"].to_list() == [t.replace("mid", "b").replace("high", "a") for t in one["term"]]

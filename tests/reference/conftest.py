@@ -33,7 +33,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ready = []
     for case in load_cases(metafunc.config.getoption("reference")):
         if answers(case) is None:
-            account.waiting_cases[f"{case.quantity} ({case.fun})" if case.quantity in ANSWERS else case.quantity] += 1
+            account.waiting_cases[
+                f"{case.quantity} ({case.fun})" if case.quantity in ANSWERS else case.quantity
+            ] += 1
         else:
             ready.append(pytest.param(case, id=case.id))
     metafunc.parametrize("case", ready)
@@ -50,7 +52,9 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         return
     terminalreporter.section("reference: what was compared, and what was not")
     for quantity in sorted(account.cases):
-        terminalreporter.line(f"{quantity}: {account.cases[quantity]} cases, {account.compared[quantity]:,} fields compared")
+        terminalreporter.line(
+            f"{quantity}: {account.cases[quantity]} cases, {account.compared[quantity]:,} fields compared"
+        )
         for kind, words in (("waiting", "not covered yet"), ("apart", "not comparable")):
             counts = account.fields[quantity][kind]
             if counts:

@@ -1,4 +1,4 @@
-"""The adapter's own parts: reading R's subsets, applying a schema, and the comparison that judges everything else."""
+"""The adapter's own parts: reading R's subsets, applying a schema, and the comparison that judges."""
 
 from __future__ import annotations
 
@@ -45,7 +45,14 @@ def test_schema_types_and_missing_cells(tmp_path):
         "o": {"type": "ordered", "levels": ["lo", "hi"]}, "t": {"type": "logical"}, "s": {"type": "string"},
     }  # fmt: skip
     frame = read_data(path, schema)
-    assert frame.dtypes == [pl.Float64, pl.Int64, pl.Enum(["b", "a"]), pl.Enum(["lo", "hi"]), pl.Boolean, pl.String]
+    assert frame.dtypes == [
+        pl.Float64,
+        pl.Int64,
+        pl.Enum(["b", "a"]),
+        pl.Enum(["lo", "hi"]),
+        pl.Boolean,
+        pl.String,
+    ]
     assert frame.row(0) == (1.5, 2, "b", "lo", True, "u")
     assert frame.row(1) == (None,) * 6
 
@@ -68,7 +75,9 @@ def test_within_tolerance_and_just_outside():
 
 
 def test_a_field_may_have_its_own_tolerance():
-    assert not judged({"loose": 1.0, "tables": {"loose": 1.0}}, {"loose": 1.4, "tables": {"loose": 0.6}}).failures
+    assert not judged(
+        {"loose": 1.0, "tables": {"loose": 1.0}}, {"loose": 1.4, "tables": {"loose": 0.6}}
+    ).failures
     assert judged({"loose": 1.0}, {"loose": 1.6}).failures
 
 

@@ -1,7 +1,7 @@
 """From a reference case to calls of the public API, chosen by the case's ``quantity`` alone.
 
-Each function in ``ANSWERS`` takes a ``Case`` and returns an ``Answer`` with the values this version can produce, under
-the names the case uses. Nothing here may know a case by its name, so that the same code serves another folder.
+Each function in ``ANSWERS`` takes a ``Case`` and returns an ``Answer`` with the values this version can
+produce, under the names the case uses. Nothing knows a case by its name: the code serves other folders too.
 """
 
 from __future__ import annotations

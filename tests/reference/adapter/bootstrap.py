@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from inference_core.infer.resample.glm_operators import compute_batched_glm_bootstrap
 
 from inference_core.families import get_family
 from inference_core.infer.bootstrap import compute_jackknife_coefs
 from inference_core.infer.intervals import interval
 from inference_core.infer.resample.common import compute_bootstrap_ci, refit_indices
-from inference_core.infer.resample.glm_operators import compute_batched_glm_bootstrap
 from inference_core.infer.resample.lm_operators import compute_batched_ols_bootstrap
 
 from .answer import Answer
@@ -35,7 +35,7 @@ class Refits:
 
 
 def refit(case: Case) -> Refits:
-    """Refits to the case's rows: by the specified functions where they take the model, else by the stream's own kernel."""
+    """Refits to the case's rows: by the specified functions where they take the model, else by the kernel."""
     m = case.fitted()
     rows, bundle = case.index_matrix(), m.bundle
     table = m.infer().params
@@ -45,7 +45,9 @@ def refit(case: Case) -> Refits:
             coef = compute_batched_ols_bootstrap(rows, bundle.X, bundle.y)
         elif not m.spec.is_lm:
             family, weights = get_family(m.spec.family, m.spec.link), bundle.prior_weights
-            coef = compute_batched_glm_bootstrap(rows, bundle.X, bundle.y, family, weights, max_iter=100, tol=1e-13)
+            coef = compute_batched_glm_bootstrap(
+                rows, bundle.X, bundle.y, family, weights, max_iter=100, tol=1e-13
+            )
     return Refits(m, column(table, "estimate"), column(table, "se"), np.asarray(coef), se)
 
 
@@ -56,7 +58,7 @@ def bootstrap_refits(case: Case) -> Answer:
 
 
 def bootstrap_ci(case: Case) -> Answer:
-    """``resample.bootstrap_ci``: every interval type at every level the case holds, from the case's own rows."""
+    """``resample.bootstrap_ci``: every interval type at every level of the case, from the case's own rows."""
     r = refit(case)
     jackknife = compute_jackknife_coefs(r.m.spec, r.m.bundle)
     values = {
@@ -81,7 +83,9 @@ def intervals_at(level: float, r: Refits, jackknife: np.ndarray) -> dict[str, np
     """Limits (p, 2) of each type at one level, under the case's names."""
     specified = {"percentile": "percentile_boot", "basic": "basic_boot", "bca": "bca_boot"}
     found = {
-        name: np.column_stack(compute_bootstrap_ci(r.observed, r.coef, kind, level, jackknife_stats=jackknife))
+        name: np.column_stack(
+            compute_bootstrap_ci(r.observed, r.coef, kind, level, jackknife_stats=jackknife)
+        )
         for kind, name in specified.items()
     }
     normal = interval("normal", r.coef, r.observed, level)

@@ -1,4 +1,4 @@
-"""A reference case: its values, its data as a polars frame, and the model it asks for in the words of this package."""
+"""A reference case: its values, its data as a polars frame, and its model in the words of this package."""
 
 from __future__ import annotations
 
@@ -146,4 +146,8 @@ def _numbers(value: Any) -> Any:
         return {k: _numbers(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_numbers(v) for v in value]
-    return {"NA": np.nan, "NaN": np.nan, "Inf": np.inf, "-Inf": -np.inf}.get(value, value) if isinstance(value, str) else value
+    return (
+        {"NA": np.nan, "NaN": np.nan, "Inf": np.inf, "-Inf": -np.inf}.get(value, value)
+        if isinstance(value, str)
+        else value
+    )

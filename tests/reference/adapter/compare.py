@@ -15,7 +15,7 @@ SIGMAS = 4.0  # the README of the folder: |a - b| <= 4 sqrt(mcse_a^2 + mcse_b^2)
 
 @dataclass
 class Comparison:
-    """What one case came to: failures in words, and the paths of the fields that were and were not compared."""
+    """What one case came to: failures in words, and the paths of fields by what became of them."""
 
     failures: list[str] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)

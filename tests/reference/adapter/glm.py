@@ -10,12 +10,23 @@ from .case import Case
 from .lm import limits_at
 from .table import column, estimable, vcov
 
-DIVERGING = ("coef", "se", "stat", "p", "vcov", "ci_wald_normal", "ci_wald_t", "ci_profile_95", "pearson_chi2", "converged")
+DIVERGING = (
+    "coef",
+    "se",
+    "stat",
+    "p",
+    "vcov",
+    "ci_wald_normal",
+    "ci_wald_t",
+    "ci_profile_95",
+    "pearson_chi2",
+    "converged",
+)
 NOT_NUMBERS = {"iterations": "how many steps R took", "warnings": "R's own words"}
 
 
 def glm_fit(case: Case) -> Answer:
-    """``glm.fit``: coefficients and their table, deviances, likelihood, fitted values and deviance residuals."""
+    """``glm.fit``: the table, deviances, likelihood, fitted values and deviance residuals."""
     m = case.fitted()
     fit, kept = m.fit_state, estimable(m)
     params = m.infer().params

@@ -12,7 +12,7 @@ from .table import column, estimable, limits, vcov
 
 
 def lm_fit(case: Case) -> Answer:
-    """``lm.fit``: the coefficient table, its limits at three levels, and what R's summary says about the model."""
+    """``lm.fit``: the coefficient table, its limits at three levels, and R's summary of the model."""
     m = case.fitted()
     kept = estimable(m)
     params = m.infer().params
@@ -41,7 +41,12 @@ def lm_fit(case: Case) -> Answer:
         "rows_dropped": m.bundle.n_total - m.bundle.n,
     }
     if isinstance(case.values.get("F"), dict):
-        values["F"] = {"F": info["f_statistic"], "df1": info["f_df1"], "df2": info["f_df2"], "p": info["f_p_value"]}
+        values["F"] = {
+            "F": info["f_statistic"],
+            "df1": info["f_df1"],
+            "df2": info["f_df2"],
+            "p": info["f_p_value"],
+        }
     return Answer(values, apart={"F": "R has no F for a model of the mean alone"})
 
 
@@ -70,7 +75,7 @@ def lm_nulls(case: Case) -> Answer:
 
 
 def lm_influence(case: Case) -> Answer:
-    """``lm.influence``: leverages, scaled residuals, Cook's distance, DFFITS, leave-one-out coefficients, PRESS."""
+    """``lm.influence``: leverages, scaled residuals, Cook's distance, DFFITS, leave-one-out fits, PRESS."""
     m = case.fitted()
     rows = m.influence
     hat = column(rows, "hat")

@@ -1,9 +1,8 @@
-"""Simulated summaries: both sides carry Monte-Carlo error, and are compared at four of its standard deviations."""
+"""Simulated summaries: both sides carry Monte-Carlo error; compared at four standard errors."""
 
 from __future__ import annotations
 
 import numpy as np
-
 
 from .answer import Answer
 from .case import Case
@@ -11,7 +10,12 @@ from .table import column, limits
 
 SEED = 20261123
 B = 10_000
-TYPES = {"percentile": "percentile_boot", "basic": "basic_boot", "bca": "bca_boot", "normal": "normal_bias_corrected"}
+TYPES = {
+    "percentile": "percentile_boot",
+    "basic": "basic_boot",
+    "bca": "bca_boot",
+    "normal": "normal_bias_corrected",
+}
 
 
 def mc_bootstrap_cases(case: Case) -> Answer:
@@ -19,9 +23,15 @@ def mc_bootstrap_cases(case: Case) -> Answer:
     m = case.fitted()
     reference = case.values
     observed = m.fit_state.coef
-    draws = m.infer(how="boot", n_boot=B, ci_type="percentile", seed=SEED).resamples.select(m.bundle.X_names).to_numpy()
+    draws = (
+        m.infer(how="boot", n_boot=B, ci_type="percentile", seed=SEED)
+        .resamples.select(m.bundle.X_names)
+        .to_numpy()
+    )
     n_reference = reference["R"]
-    both = np.sqrt(1 + B / n_reference)  # our Monte-Carlo errors -> those of the difference of two simulations
+    both = np.sqrt(
+        1 + B / n_reference
+    )  # our Monte-Carlo errors -> those of the difference of two simulations
     sd, centre = draws.std(axis=0, ddof=1), draws.mean(axis=0)
     values = {
         "t0": observed,
@@ -46,7 +56,9 @@ def mc_bootstrap_cases(case: Case) -> Answer:
             m.infer(how="boot", n_boot=B, ci_type=kind, conf_level=level, seed=SEED)
             values[field][name] = limits(m.params)
             errors = m.monte_carlo
-            mcse[field][name] = both * np.column_stack([column(errors, "ci_lower_mcse"), column(errors, "ci_upper_mcse")])
+            mcse[field][name] = both * np.column_stack(
+                [column(errors, "ci_lower_mcse"), column(errors, "ci_upper_mcse")]
+            )
     apart = {f: "another quantile rule, or an intermediate of R's" for f in reference if f.startswith("ci_")}
     apart |= {"z0": "an intermediate of the BCa limits", "acceleration": "an intermediate of the BCa limits"}
     return Answer(values, inputs=frozenset({"R", "probs"}), apart=apart, mcse=mcse)

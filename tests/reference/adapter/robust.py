@@ -12,7 +12,7 @@ from .table import column, estimable, limits
 
 
 def robust_errors(case: Case) -> Answer:
-    """``lm.hc`` and ``glm.hc``: one table per kind that the case holds. R's glm tables use the normal: ours too."""
+    """``lm.hc`` and ``glm.hc``: one table per kind that the case holds."""
     m = case.fitted()
     kept = estimable(m)
     values: dict = {"hat": m.fit_state.leverage}
@@ -33,4 +33,6 @@ def robust_errors(case: Case) -> Answer:
             values[kind]["p"] = column(table, "p_value")[kept]
         if "ci95" in wanted:
             values[kind]["ci95"] = limits(table)[kept]
-    return Answer(values, apart={kind: "R used the normal where we use t" for kind in values if kind.startswith("HC")})
+    return Answer(
+        values, apart={kind: "R used the normal where we use t" for kind in values if kind.startswith("HC")}
+    )

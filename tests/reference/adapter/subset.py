@@ -10,12 +10,13 @@ import polars as pl
 
 _COMPARISON = re.compile(r"""\s*([A-Za-z_.][\w.]*)\s*(==|!=|<=|>=|<|>|%in%)\s*(.+?)\s*$""")
 _OPERATORS = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 
 
 def read_subset(text: str) -> pl.Expr:
-    """The filter that an R subset expression means; ValueError for anything but the small grammar above."""
+    """The filter that an R subset expression means; ValueError for anything else."""
     either = [reduce(operator.and_, map(_comparison, part.split("&"))) for part in text.split("|")]
     return reduce(operator.or_, either)
 
