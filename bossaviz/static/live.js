@@ -269,14 +269,26 @@ class Drawing {
   resize() {
     if (!this.follow) return false;
     const { view } = this;
-    const padding = view.padding();
-    const sides = isObject(padding) ? (padding.left ?? 0) + (padding.right ?? 0) : 2 * (padding ?? 0);
-    const width = Math.max(40, this.outerWidth() - (this.paddingInside ? 0 : sides));
+    const { left, right } = this.padding();
+    const width = Math.max(40, this.outerWidth() - (this.paddingInside ? 0 : left + right));
     if (width === this.plotWidth) return false;
     this.plotWidth = width;
     if (this.widths.length) for (const name of this.widths) view.signal(name, width);
     else view.width(width);
     return true;
+  }
+
+  padding() {
+    const padding = this.view.padding();
+    if (isObject(padding)) return { left: 0, right: 0, top: 0, ...padding };
+    return { left: padding ?? 0, right: padding ?? 0, top: padding ?? 0 };
+  }
+
+  // Where the plot's (0, 0) is in the drawing.
+  origin() {
+    const [x, y] = this.view.origin();
+    const { left, top } = this.padding();
+    return [x + left, y + top];
   }
 
   painted() {
@@ -356,7 +368,7 @@ class Drawing {
       const [param, handle] = found;
       const move = (moved) => {
         const [x, y] = this.vega.point(moved, this.box.querySelector("svg"));
-        const [left, top] = view.origin();
+        const [left, top] = this.origin();
         const at = channel(handle).endsWith("y") ? y - top : x - left;
         this.moveHandle(param, handle, view.scale(channel(handle)).invert(at));
       };
@@ -400,7 +412,7 @@ class Drawing {
   // Arrow keys go from mark to mark, left to right; Enter or Space choose one, as a click does.
   walkMarks(event) {
     const [name] = this.model.get("selectable");
-    const mark = name && findMark(this.view.scenegraph().root, name);
+    const mark = name && findMark({ items: [this.view.scenegraph().root] }, name);
     if (!mark?.items.length) return;
     const items = [...mark.items].sort((a, b) => a.x - b.x || b.y - a.y);
     const here = items.findIndex((item) => item._svg === document.activeElement);

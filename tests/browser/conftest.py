@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from .jupyter_drive import CHROMIUM, FLAGS, NotebookPage, Server, open_notebook, start_server, write_notebook
+from .jupyter_drive import CHROMIUM, FLAGS, Pages, Server, start_server
 from playwright.sync_api import Browser, sync_playwright
 
 
@@ -48,22 +49,21 @@ def voila(tmp_path_factory) -> Iterator[Server]:
     yield from _serve("voila", tmp_path_factory)
 
 
+def _stem(node) -> str:
+    return re.sub(r"\W+", "-", node.name.removesuffix(".py")).strip("-")
+
+
 @pytest.fixture
-def page_for(browser: Browser, request) -> Iterator[Callable[..., NotebookPage]]:
-    """Return ``open(server, notebook, run=True, width=, height=, **context)``; pages are judged at the end."""
-    books: list[NotebookPage] = []
+def page_for(browser: Browser, request) -> Iterator[Pages]:
+    """``page_for(server, notebook)`` opens a page for one test; see ``Pages``."""
+    pages = Pages(browser, _stem(request.node))
+    yield pages
+    pages.close()
 
-    def open_one(server: Server, notebook: Path | list[str] | str, **options) -> NotebookPage:
-        """``notebook``: a path to copy, a list of cells, or the name of one already on the server."""
-        name = notebook
-        if not isinstance(notebook, str):
-            name = write_notebook(server, notebook, request.node.name.replace("[", "-").rstrip("]"))
-        book = open_notebook(browser, server, name, **options)
-        books.append(book)
-        return book
 
-    yield open_one
-    verdicts = [verdict for book in books if (verdict := book.verdict())]
-    for book in books:
-        book.close()
-    assert not verdicts, "\n".join(verdicts)
+@pytest.fixture(scope="module")
+def module_page_for(browser: Browser, request) -> Iterator[Pages]:
+    """As ``page_for``, for a page that the tests of a module share."""
+    pages = Pages(browser, _stem(request.node))
+    yield pages
+    pages.close()
