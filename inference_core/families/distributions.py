@@ -1,13 +1,14 @@
 """The distributions: variance, deviance, likelihood, start and simulation of each family.
 
-Functions take ``y`` (n,) and ``mu`` (..., n); sums run over the last axis. Log-likelihoods follow what R's ``logLik``
-counts: for gamma, inverse gaussian and gaussian models the dispersion put into the density is deviance / n.
+Functions take ``y`` (n,) and ``mu`` (..., n); sums run over the last axis. Log-likelihoods follow what R's
+``logLik`` counts: for gamma, inverse gaussian and gaussian models the dispersion put into the density is
+deviance / n.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln, xlog1py, xlogy
+from scipy.special import expit, gammaln, xlog1py, xlogy
 
 from inference_core.errors import InferenceError
 from inference_core.states.base import Array
@@ -39,14 +40,17 @@ def _positive(mu: Array) -> Array:
 
 # gaussian ---------------------------------------------------------
 def gaussian_variance(mu: Array) -> Array:
+    """V = 1."""
     return np.ones_like(mu, dtype=float)
 
 
 def gaussian_deviance(y: Array, mu: Array) -> Array:
+    """(y - mu)^2."""
     return np.square(y - mu)
 
 
 def gaussian_loglik(y, mu, weights=None, dispersion=None, trials=None):
+    """Normal density with variance phi / w; phi = rss / n unless given. Rows of weight 0 do not count."""
     n, log_w = _used(weights, y)
     rss = _weighted(np.square(y - mu), weights)
     with np.errstate(divide="ignore"):
@@ -56,20 +60,25 @@ def gaussian_loglik(y, mu, weights=None, dispersion=None, trials=None):
 
 
 def gaussian_start(y: Array, weights: Array | None = None) -> Array:
+    """The response itself."""
     return np.array(y, dtype=float)
 
 
 def gaussian_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Normal with variance phi / w."""
     sd = np.sqrt(dispersion) if weights is None else np.sqrt(dispersion / weights)
     return rng.normal(mu, sd)
 
 
-# binomial: y is a proportion, weights are the numbers of trials ---------------------------------------------------------
+# binomial: y is a proportion, weights are the numbers of trials
+# ---------------------------------------------------------
 def binomial_variance(mu: Array) -> Array:
+    """V = mu (1 - mu)."""
     return mu * (1.0 - mu)
 
 
 def binomial_deviance(y: Array, mu: Array) -> Array:
+    """2 [y log(y/mu) + (1 - y) log((1 - y)/(1 - mu))], per trial."""
     # each difference of logs on its own: y log(y/mu) would divide by a mu that underflowed
     with np.errstate(divide="ignore", invalid="ignore"):
         return 2.0 * (xlogy(y, y) - xlogy(y, mu) + xlogy(1.0 - y, 1.0 - y) - xlog1py(1.0 - y, -mu))
@@ -90,11 +99,13 @@ def binomial_loglik(y, mu, weights=None, dispersion=None, trials=None):
 
 
 def binomial_start(y: Array, weights: Array | None = None) -> Array:
+    """(w y + 1/2) / (w + 1), w the number of trials."""
     w = 1.0 if weights is None else weights
     return (w * y + 0.5) / (w + 1.0)
 
 
 def binomial_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Proportions of ``weights`` trials; single trials without weights."""
     if weights is None:
         return rng.binomial(1, mu).astype(float)
     size = np.rint(weights).astype(np.int64)
@@ -103,44 +114,53 @@ def binomial_simulate(rng, mu, weights=None, dispersion=1.0):
         raise InferenceError(
             "binomial responses simulated with these weights",
             f"row {row} has {np.asarray(weights)[row]:g} trials, which is not a whole number",
-            "give whole numbers of trials, or family='quasibinomial' with how='boot' on rows")
+            "give whole numbers of trials, or family='quasibinomial' with how='boot' on rows",
+        )
     return rng.binomial(size, mu) / np.maximum(size, 1)
 
 
 # poisson ---------------------------------------------------------
 def poisson_variance(mu: Array) -> Array:
+    """V = mu."""
     return np.asarray(mu, dtype=float)
 
 
 def poisson_deviance(y: Array, mu: Array) -> Array:
+    """2 [y log(y/mu) - (y - mu)]."""
     mu = _positive(mu)
     return 2.0 * (xlogy(y, y) - xlogy(y, mu) - (y - mu))
 
 
 def poisson_loglik(y, mu, weights=None, dispersion=None, trials=None):
+    """Poisson log-probabilities, times the weights."""
     mu = _positive(mu)
     return _weighted(xlogy(y, mu) - mu - gammaln(y + 1.0), weights)
 
 
 def poisson_start(y: Array, weights: Array | None = None) -> Array:
+    """Y + 0.1."""
     return y + 0.1
 
 
 def poisson_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Poisson counts; prior weights do not change them."""
     return rng.poisson(mu).astype(float)
 
 
 # gamma ---------------------------------------------------------
 def gamma_variance(mu: Array) -> Array:
+    """V = mu^2."""
     return np.square(mu)
 
 
 def gamma_deviance(y: Array, mu: Array) -> Array:
+    """2 [(y - mu)/mu - log(y/mu)]."""
     ratio = y / _positive(mu)
     return 2.0 * (ratio - 1.0 - np.log(np.maximum(ratio, _TINY)))
 
 
 def gamma_loglik(y, mu, weights=None, dispersion=None, trials=None):
+    """Gamma density of shape 1/phi and mean mu, times the weights; phi = deviance / sum w unless given."""
     n = _total(y, weights)
     if dispersion is None:
         dispersion = np.asarray(_weighted(gamma_deviance(y, mu), weights) / n)[..., None]
@@ -152,22 +172,26 @@ def gamma_loglik(y, mu, weights=None, dispersion=None, trials=None):
 
 
 def gamma_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Gamma of shape w / phi and mean mu."""
     shape = (1.0 if weights is None else weights) / dispersion
     return rng.gamma(shape, mu / shape)
 
 
 # inverse gaussian ---------------------------------------------------------
 def inverse_gaussian_variance(mu: Array) -> Array:
+    """V = mu^3."""
     with np.errstate(over="ignore"):
         return np.asarray(mu, dtype=float) ** 3
 
 
 def inverse_gaussian_deviance(y: Array, mu: Array) -> Array:
+    """(y - mu)^2 / (mu^2 y)."""
     mu = _positive(mu)
     return np.square((y - mu) / mu) / y
 
 
 def inverse_gaussian_loglik(y, mu, weights=None, dispersion=None, trials=None):
+    """Inverse Gaussian density, times the weights; phi = deviance / sum w unless given."""
     n = _total(y, weights)
     deviance = _weighted(inverse_gaussian_deviance(y, mu), weights)
     logs = _weighted(np.log(y), weights)
@@ -178,29 +202,40 @@ def inverse_gaussian_loglik(y, mu, weights=None, dispersion=None, trials=None):
 
 
 def inverse_gaussian_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Inverse Gaussian of shape w / phi and mean mu."""
     return rng.wald(mu, (1.0 if weights is None else weights) / dispersion)
 
 
 # negative binomial, theta fixed ---------------------------------------------------------
 def negbin_variance(mu: Array, theta: float) -> Array:
+    """V = mu + mu^2 / theta."""
     return mu + np.square(mu) / theta
 
 
 def negbin_deviance(y: Array, mu: Array, theta: float) -> Array:
+    """2 [y log(y/mu) - (y + theta) log((y + theta)/(mu + theta))]."""
     mu = _positive(mu)
     # log1p of the small ratio: for theta far above mu the two terms nearly cancel
     return 2.0 * (xlogy(y, y) - xlogy(y, mu) - (y + theta) * np.log1p((y - mu) / (mu + theta)))
 
 
 def negbin_loglik(y, mu, weights=None, dispersion=None, trials=None, *, theta: float):
+    """Negative binomial log-probabilities, times the weights."""
     mu = _positive(mu)
-    rows = (log_rising(theta, y) - gammaln(y + 1.0)
-            + xlogy(y, mu) - y * np.log(theta + mu) - theta * np.log1p(mu / theta))
+    rows = (
+        log_rising(theta, y)
+        - gammaln(y + 1.0)
+        + xlogy(y, mu)
+        - y * np.log(theta + mu)
+        - theta * np.log1p(mu / theta)
+    )
     return _weighted(rows, weights)
 
 
 def log_rising(theta: float, y: Array) -> Array:
-    """log Gamma(theta + y) - log Gamma(theta), also where theta dwarfs y and the difference would cancel."""
+    """Log of Gamma(theta + y) over Gamma(theta), also where theta dwarfs y and the difference would
+    cancel.
+    """
     if theta < 1e6:
         return gammaln(theta + y) - gammaln(theta)
     # Stirling with both terms expanded around theta: error O(y / theta^2)
@@ -209,10 +244,12 @@ def log_rising(theta: float, y: Array) -> Array:
 
 
 def negbin_start(y: Array, weights: Array | None = None) -> Array:
+    """y, and 1/6 for a 0."""
     return y + (y == 0) / 6.0
 
 
 def negbin_simulate(rng, mu, weights=None, dispersion=1.0, *, theta: float):
+    """Poisson counts whose means are gamma of shape theta."""
     return rng.poisson(rng.gamma(theta, np.asarray(mu) / theta)).astype(float)
 
 
@@ -235,10 +272,13 @@ def t_score_weight(eta: Array, y: Array, *, link, df: float, scale: float) -> tu
     with np.errstate(all="ignore"):
         slope = link.derivative(eta)
         resid = y - link.inverse(eta)
-        return (df + 1.0) * resid * slope / (df + np.square(resid / scale)), (df + 1.0) / (df + 3.0) * slope**2
+        return (df + 1.0) * resid * slope / (df + np.square(resid / scale)), (df + 1.0) / (
+            df + 3.0
+        ) * slope**2
 
 
 def t_simulate(rng, mu, weights=None, dispersion=1.0, *, df: float):
+    """Mu plus scaled t noise, variance phi / w df / (df - 2)."""
     noise = rng.standard_t(df, size=np.shape(mu))
     return mu + noise * (np.sqrt(dispersion) if weights is None else np.sqrt(dispersion / weights))
 
@@ -250,31 +290,36 @@ def quasi_loglik(y, mu, weights=None, dispersion=None, trials=None):
 
 
 def quasi_simulate(rng, mu, weights=None, dispersion=1.0):
+    """Refused: a quasi family has no distribution to draw from."""
     raise InferenceError(
         "responses simulated from a quasi family",
         "a quasi family has a mean and a variance but no distribution to draw from",
-        "use negative_binomial for spread counts, or resample rows with how='boot'")
+        "use negative_binomial for spread counts, or resample rows with how='boot'",
+    )
 
 
 # fast scores ---------------------------------------------------------
 def logit_score_weight(eta: Array, y: Array) -> tuple[Array, Array]:
-    from scipy.special import expit
-
+    """S = y - mu, w = mu (1 - mu) without cancellation."""
     mu = expit(eta)
     return y - mu, mu * expit(-eta)
 
 
 def logit_deviance(eta: Array, y: Array) -> Array:
+    """2 [log(1 + e^eta) - y eta] plus what depends on y alone."""
     return 2.0 * (xlogy(y, y) + xlogy(1.0 - y, 1.0 - y) + np.logaddexp(0.0, eta) - y * eta)
 
 
 def log_poisson_score_weight(eta: Array, y: Array) -> tuple[Array, Array]:
+    """S = y - mu, w = mu."""
     mu = np.exp(np.clip(eta, -700.0, 700.0))
     return y - mu, mu
 
 
 def tails_score_weight(eta: Array, y: Array, *, link) -> tuple[Array, Array]:
-    """Binomial with any probability link; rows in the tails by logarithms, where mu (1 - mu) has lost its digits."""
+    """Binomial with any probability link; rows in the tails by logarithms, where mu (1 - mu) has lost its
+    digits.
+    """
     with np.errstate(all="ignore"):
         mu, slope = link.inverse(eta), link.derivative(eta)
         variance = mu * (1.0 - mu)
@@ -290,6 +335,7 @@ def tails_score_weight(eta: Array, y: Array, *, link) -> tuple[Array, Array]:
 
 
 def tails_deviance(eta: Array, y: Array, *, link) -> Array:
+    """Binomial deviance from log mu and log(1 - mu)."""
     low, high, _ = link.log_tails(np.asarray(eta, dtype=float))
     with np.errstate(all="ignore"):
         lost = np.where(y > 0, y * low, 0.0) + np.where(y < 1, (1.0 - y) * high, 0.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_core.states.base import Array
+
 from .links import Link
 
 T_DF_DEFAULT = 4.0  # Lange, Little & Taylor (1989), JASA 84: a robust choice when df is not to be estimated
@@ -19,8 +20,8 @@ ScoreWeight = Callable[[Array, Array], tuple[Array, Array]]
 class Family:
     """A response distribution with its link.
 
-    All functions work on leading axes: ``y`` (n,) against ``mu`` or ``eta`` (..., n). Prior weights w_i act as if row
-    i were observed w_i times, with dispersion phi / w_i.
+    All functions work on leading axes: ``y`` (n,) against ``mu`` or ``eta`` (..., n). Prior weights w_i act
+    as if row i were observed w_i times, with dispersion phi / w_i.
 
     Attributes
     ----------
@@ -31,12 +32,13 @@ class Family:
     unit_deviance : (y, mu) -> d
         Twice the log-likelihood lost against mu = y, per unit of dispersion.
     loglik : (y, mu, weights=None, dispersion=None, trials=None) -> float array over the leading axes
-        The log-likelihood as R's ``logLik`` counts it; ``dispersion=None`` puts R's own (maximum-likelihood) value.
+        The log-likelihood as R's ``logLik`` counts it; ``dispersion=None`` puts R's own (maximum-likelihood)
+        value.
     initialize : (y, weights) -> mu
         R's starting means.
     simulate : (rng, mu, weights=None, dispersion=1.0) -> y
-        One response for every element of ``mu``. For the binomial ``weights`` are the numbers of trials and the result
-        is a proportion.
+        One response for every element of ``mu``. For the binomial ``weights`` are the numbers of trials and
+        the result is a proportion.
     check_response : (y, trials=None, *, y_name, rows) -> None
         Raises :class:`DataError` naming how many values are impossible, and the first row.
     dispersion_known : bool
@@ -46,8 +48,9 @@ class Family:
     mean_range : (lo, hi)
         Open interval of possible means.
     params, param_names, estimated
-        Values of further parameters (theta of the negative binomial; df and scale of Student's t), empty while
-        unknown; ``estimated`` names those that a fit estimates, so that a refit has to estimate them again.
+        Values of further parameters (theta of the negative binomial; df and scale of Student's t), empty
+        while unknown; ``estimated`` names those that a fit estimates, so that a refit has to estimate them
+        again.
     """
 
     name: str
@@ -71,15 +74,18 @@ class Family:
     @property
     def label(self) -> str:
         """The name with what the user fixed, ``negative_binomial(theta=2.5)``: `get_family` reads it back."""
-        fixed = [f"{k}={v!r}" for k, v in zip(self.param_names, self.params, strict=False)
-                 if k not in self.estimated and (k, v) != ("df", T_DF_DEFAULT)]
+        fixed = [
+            f"{k}={v!r}"
+            for k, v in zip(self.param_names, self.params, strict=False)
+            if k not in self.estimated and (k, v) != ("df", T_DF_DEFAULT)
+        ]
         return f"{self.name}({', '.join(fixed)})" if fixed else self.name
 
     def score_weight(self, eta: Array, y: Array) -> tuple[Array, Array]:
         """Score and Fisher weight per row, for unit prior weight and unit dispersion.
 
-        ``s = (y - mu) (dmu/deta) / V(mu)`` and ``w = (dmu/deta)^2 / V(mu)``, both shaped like ``eta``. Where eta is
-        outside what the link and the family allow the values are NaN or infinite, never a warning.
+        ``s = (y - mu) (dmu/deta) / V(mu)`` and ``w = (dmu/deta)^2 / V(mu)``, both shaped like ``eta``. Where
+        eta is outside what the link and the family allow the values are NaN or infinite, never a warning.
         """
         if self.score_weight_rule is not None:
             return self.score_weight_rule(eta, y)

@@ -22,8 +22,8 @@ Tails = Callable[[Array], tuple[Array, Array, Array]]
 class Link:
     """A link function as pure functions of arrays; nothing here overflows or warns.
 
-    ``link`` maps a mean to eta, ``inverse`` eta to a mean, ``derivative`` is dmu/deta at eta. ``eta_range`` is the open
-    interval in which eta must stay for the link itself to be one-to-one. ``log_tails(eta)`` gives
+    ``link`` maps a mean to eta, ``inverse`` eta to a mean, ``derivative`` is dmu/deta at eta. ``eta_range``
+    is the open interval in which eta must stay for the link itself to be one-to-one. ``log_tails(eta)`` gives
     ``log mu, log(1 - mu), log dmu/deta`` without cancellation, for links that can serve a probability.
     """
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from inference_core.errors import FitError
+
 from . import distributions as d
 from . import responses as r
 from .family import T_DF_DEFAULT, Family
@@ -26,7 +27,9 @@ _MEAN_ABOVE_0 = ("log", "identity", "inverse", "sqrt", "inverse_squared")
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What does not depend on the link. ``param_names`` may be typed by the user, ``unknown`` only a fit can know."""
+    """What does not depend on the link. ``param_names`` may be typed by the user, ``unknown`` only a fit can
+    know.
+    """
 
     links: tuple[str, ...]
     default_link: str
@@ -39,14 +42,32 @@ class _Entry:
 
 
 def _functions(variance, deviance, loglik, start, simulate, check) -> dict[str, Callable[..., Any]]:
-    return {"variance": variance, "unit_deviance": deviance, "loglik": loglik, "initialize": start,
-            "simulate": simulate, "check_response": check}
+    return {
+        "variance": variance,
+        "unit_deviance": deviance,
+        "loglik": loglik,
+        "initialize": start,
+        "simulate": simulate,
+        "check_response": check,
+    }
 
 
-_BINOMIAL = _functions(d.binomial_variance, d.binomial_deviance, d.binomial_loglik, d.binomial_start,
-                       d.binomial_simulate, r.proportion)
-_POISSON = _functions(d.poisson_variance, d.poisson_deviance, d.poisson_loglik, d.poisson_start,
-                      d.poisson_simulate, partial(r.count, label="Poisson"))
+_BINOMIAL = _functions(
+    d.binomial_variance,
+    d.binomial_deviance,
+    d.binomial_loglik,
+    d.binomial_start,
+    d.binomial_simulate,
+    r.proportion,
+)
+_POISSON = _functions(
+    d.poisson_variance,
+    d.poisson_deviance,
+    d.poisson_loglik,
+    d.poisson_start,
+    d.poisson_simulate,
+    partial(r.count, label="Poisson"),
+)
 _QUASI = {"loglik": d.quasi_loglik, "simulate": d.quasi_simulate}
 
 _TABLE = MappingProxyType({
@@ -81,7 +102,9 @@ FAMILY_ALIASES = MappingProxyType({
 
 
 def canonical_family(name: str) -> str:
-    """The house's name of a family typed as in R, in any case; raises :class:`FitError` with the nearest name."""
+    """The house's name of a family typed as in R, in any case; raises :class:`FitError` with the nearest
+    name.
+    """
     word = str(name).strip()
     key = word.lower().split("(")[0].strip().replace("-", "_").replace(" ", "_")
     key = FAMILY_ALIASES.get(key, FAMILY_ALIASES.get(key.replace("_", ""), key))
@@ -89,8 +112,11 @@ def canonical_family(name: str) -> str:
         return key
     near = difflib.get_close_matches(key, [*_TABLE, *FAMILY_ALIASES], n=1)
     hint = f"did you mean '{FAMILY_ALIASES.get(near[0], near[0])}'? " if near else ""
-    raise FitError(f"family={name!r}", f"there is no family of that name; families are {', '.join(FAMILIES)}",
-                   f"{hint}family='gaussian' is the default")
+    raise FitError(
+        f"family={name!r}",
+        f"there is no family of that name; families are {', '.join(FAMILIES)}",
+        f"{hint}family='gaussian' is the default",
+    )
 
 
 def get_link(name: str | Link) -> Link:
@@ -133,14 +159,18 @@ def get_family(family: str | Family, link: str | Link | None = None) -> Family:
         Unknown names, a parameter that is no positive number, or a link the family does not take.
     """
     if isinstance(family, Family):
-        return family if link is None else _build(family.name, get_link(link), family.params, family.estimated)
+        return (
+            family if link is None else _build(family.name, get_link(link), family.params, family.estimated)
+        )
     name = canonical_family(family)
     params, estimated = _typed_params(name, str(family))
     chosen = get_link(_TABLE[name].default_link if link is None else link)
     if chosen.name not in _TABLE[name].links:
-        raise FitError(f"family='{name}' with link='{chosen.name}'",
-                       f"links defined for {name} are {', '.join(_TABLE[name].links)}",
-                       f"link='{_TABLE[name].default_link}' is the default")
+        raise FitError(
+            f"family='{name}' with link='{chosen.name}'",
+            f"links defined for {name} are {', '.join(_TABLE[name].links)}",
+            f"link='{_TABLE[name].default_link}' is the default",
+        )
     return _build(name, chosen, params, estimated)
 
 
@@ -162,10 +192,19 @@ def _typed_params(name: str, text: str) -> tuple[tuple[float, ...], tuple[str, .
             typed = float(match.group(2)) if match else None
         except ValueError:
             typed = None
-        if match is None or typed is None or not names or match.group(1) not in (None, names[0]) or not typed > 0:
+        if (
+            match is None
+            or typed is None
+            or not names
+            or match.group(1) not in (None, names[0])
+            or not typed > 0
+        ):
             takes = f"{names[0]}, a number above 0" if names else "no parameter"
-            raise FitError(f"family={text!r}", f"{name} takes {takes}",
-                           f"family='{name}({names[0]}=2)'" if names else f"family='{name}'")
+            raise FitError(
+                f"family={text!r}",
+                f"{name} takes {takes}",
+                f"family='{name}({names[0]}=2)'" if names else f"family='{name}'",
+            )
     if name == "tdist":
         return (T_DF_DEFAULT if typed is None else typed,), ("scale",)
     if name == "negative_binomial":
@@ -178,17 +217,28 @@ def _build(name: str, link: Link, params: tuple[float, ...], estimated: tuple[st
     functions: dict[str, Any] = dict(entry.functions)
     if name == "negative_binomial":
         for key in ("variance", "unit_deviance", "loglik", "simulate"):
-            functions[key] = partial(functions[key], theta=params[0]) if params else partial(_unknown, name, "theta")
+            rule = functions[key]
+            functions[key] = partial(rule, theta=params[0]) if params else partial(_unknown, name, "theta")
     elif name == "tdist":
-        known = {"df": params[0], "scale": params[1] if len(params) > 1 else 1.0}
+        known = _t_params(params)
         functions["unit_deviance"] = partial(functions["unit_deviance"], **known)
         functions["loglik"] = partial(functions["loglik"], **known)
-        functions["simulate"] = partial(functions["simulate"], df=params[0])
+        functions["simulate"] = partial(functions["simulate"], df=known["df"])
     score, deviance = _fast_rules(name, link, params)
-    return Family(name=name, link=link, dispersion_known=entry.dispersion_known,
-                  counts_dispersion=entry.counts_dispersion, mean_range=entry.mean_range, params=params,
-                  param_names=entry.param_names, estimated=estimated, has_loglik=entry.has_loglik,
-                  score_weight_rule=score, deviance_rule=deviance, **functions)
+    return Family(
+        name=name,
+        link=link,
+        dispersion_known=entry.dispersion_known,
+        counts_dispersion=entry.counts_dispersion,
+        mean_range=entry.mean_range,
+        params=params,
+        param_names=entry.param_names,
+        estimated=estimated,
+        has_loglik=entry.has_loglik,
+        score_weight_rule=score,
+        deviance_rule=deviance,
+        **functions,
+    )
 
 
 def _fast_rules(name: str, link: Link, params: tuple[float, ...]):
@@ -200,12 +250,18 @@ def _fast_rules(name: str, link: Link, params: tuple[float, ...]):
     if name in ("poisson", "quasipoisson") and link.name == "log":
         return d.log_poisson_score_weight, None
     if name == "tdist":
-        known = {"df": params[0], "scale": params[1] if len(params) > 1 else 1.0}
-        return partial(d.t_score_weight, link=link, **known), None
+        return partial(d.t_score_weight, link=link, **_t_params(params)), None
     return None, None
 
 
+def _t_params(params: tuple[float, ...]) -> dict[str, float]:
+    """Df and scale; a scale that was not estimated yet counts as 1."""
+    return dict(zip(("df", "scale"), (*params, 1.0)[:2], strict=True))
+
+
 def _unknown(family: str, param: str, *args: Any, **kwargs: Any):
-    raise FitError(f"a {family} family whose {param} was neither given nor estimated",
-                   f"{param} is known only after a fit",
-                   f"take the family from the fit (fitted_family), or write '{family}({param}=2)'")
+    raise FitError(
+        f"a {family} family whose {param} was neither given nor estimated",
+        f"{param} is known only after a fit",
+        f"take the family from the fit (fitted_family), or write '{family}({param}=2)'",
+    )

@@ -30,7 +30,9 @@ class Problem:
 
 
 def fitted_family(spec: ModelSpec, fit: FitState) -> Family:
-    """The model's family at the parameters the fit found (theta of a negative binomial, scale of Student's t)."""
+    """The model's family at the parameters the fit found (theta of a negative binomial, scale of Student's
+    t).
+    """
     return with_params(get_family(spec.family, spec.link), fit.family_params)
 
 
@@ -46,8 +48,11 @@ def pose(bundle: DataBundle, family: Family) -> Problem:
     if source is not None and source.shape[0] != bundle.n:
         source = None
     if bundle.n == 0:
-        raise DataError(f'a model of "{bundle.y_name}"', "no row is complete",
-                        "check the columns with missing values, or leave one out of the formula")
+        raise DataError(
+            f'a model of "{bundle.y_name}"',
+            "no row is complete",
+            "check the columns with missing values, or leave one out of the formula",
+        )
     weights = bundle.prior_weights
     _check_finite(bundle.offset, "offset", bundle, source)
     _check_finite(weights, "weight", bundle, source)
@@ -55,8 +60,11 @@ def pose(bundle: DataBundle, family: Family) -> Problem:
     if weights is not None:
         if np.any(weights < 0):
             row = int(np.argmax(weights < 0))
-            raise DataError("a weighted model", f"the weight in row {_row(row, source)} is {weights[row]:g}, below 0",
-                            "weights must be 0 or more; 0 leaves a row out")
+            raise DataError(
+                "a weighted model",
+                f"the weight in row {_row(row, source)} is {weights[row]:g}, below 0",
+                "weights must be 0 or more; 0 leaves a row out",
+            )
         if not np.all(weights > 0):
             rows = np.flatnonzero(weights > 0)
             if rows.size == 0:
@@ -68,27 +76,40 @@ def pose(bundle: DataBundle, family: Family) -> Problem:
         return values if values is None or rows is None else values[rows]
 
     X = bundle.X_estimable
-    problem = Problem(X if rows is None else np.ascontiguousarray(X[rows]), np.asarray(take(bundle.y)), take(weights),
-                      take(bundle.offset), take(bundle.trials), kept, rows)
+    problem = Problem(
+        X if rows is None else np.ascontiguousarray(X[rows]),
+        np.asarray(take(bundle.y)),
+        take(weights),
+        take(bundle.offset),
+        take(bundle.trials),
+        kept,
+        rows,
+    )
     refuse_constant(problem, bundle)
     return problem
 
 
 def refuse_constant(problem: Problem, bundle: DataBundle) -> None:
-    """A response that is the same in every row, and no offset that differs, leaves nothing to explain (S33)."""
+    """A response that is the same in every row, and no offset that differs, leaves nothing to explain
+    (S33).
+    """
     y, off = problem.y, problem.offset
     if y.min() == y.max() and (off is None or off.min() == off.max()):
-        raise DataError(f'a model of "{bundle.y_name}"',
-                        f'"{bundle.y_name}" is the same in every row ({y[0]:g}), so there is nothing to explain',
-                        "Check the column or the filter.")
+        raise DataError(
+            f'a model of "{bundle.y_name}"',
+            f'"{bundle.y_name}" is the same in every row ({y[0]:g}), so there is nothing to explain',
+            "Check the column or the filter.",
+        )
 
 
 def refuse_saturated(m: int, rank: int, bundle: DataBundle) -> None:
     """As many coefficients as rows: every row is fitted exactly and nothing is left to measure the noise."""
     if m <= rank:
-        raise FitError(f'a model of "{bundle.y_name}" with {rank} coefficient{"s" if rank != 1 else ""}',
-                       f"{m} row{'s' if m != 1 else ''} of data: at least {rank + 1} are needed to tell signal from noise",
-                       "leave terms out, or bring more rows")
+        raise FitError(
+            f'a model of "{bundle.y_name}" with {rank} coefficient{"s" if rank != 1 else ""}',
+            f"{m} row{'s' if m != 1 else ''} of data: at least {rank + 1} are needed to measure the noise",
+            "leave terms out, or bring more rows",
+        )
 
 
 def dropped_message(bundle: DataBundle, kept: Array) -> tuple[str, ...]:
@@ -119,6 +140,8 @@ def _row(row: int, source: Array | None) -> int:
 def _check_finite(values: Array | None, what: str, bundle: DataBundle, source: Array | None) -> None:
     if values is not None and not np.all(np.isfinite(values)):
         row = int(np.argmin(np.isfinite(values)))
-        raise DataError(f'a model of "{bundle.y_name}"',
-                        f"the {what} in row {_row(row, source)} counting from 0 is not a finite number",
-                        f"remove the row, or check what makes the {what}")
+        raise DataError(
+            f'a model of "{bundle.y_name}"',
+            f"the {what} in row {_row(row, source)} counting from 0 is not a finite number",
+            f"remove the row, or check what makes the {what}",
+        )

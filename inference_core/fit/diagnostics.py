@@ -1,4 +1,6 @@
-"""How well a model fits, counted as R counts it: one row for the model, one for every row, one for every term."""
+"""How well a model fits, counted as R counts it: one row for the model, one for every row, one for every
+term.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,24 @@ from .common import fitted_family, has_intercept
 if TYPE_CHECKING:
     import polars as pl
 
-_FIXED = 1.0 - 10.0 * np.finfo(float).eps  # R's lm.influence: leverage above it is 1, the row fixes its own value
+_FIXED = (
+    1.0 - 10.0 * np.finfo(float).eps
+)  # R's lm.influence: leverage above it is 1, the row fixes its own value
 
 
 # the model ------------------------------------------------------------------------------------------------
 def model_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, Any]:
     """Numbers about the whole model; None where the kind of model has no such number.
 
-    ``nobs`` counts rows with positive weight. AIC = 2 k - 2 logLik and BIC = k log nobs - 2 logLik, k the number R
-    counts (sigma included for lm). ``r2`` and F are ``summary.lm``'s: about the mean with an intercept, about 0
-    without, fitted values with the offset. For a glm ``r2_deviance`` is 1 - deviance / null deviance.
+    ``nobs`` counts rows with positive weight. AIC = 2 k - 2 logLik and BIC = k log nobs - 2 logLik, k the
+    number R counts (sigma included for lm). ``r2`` and F are ``summary.lm``'s: about the mean with an
+    intercept, about 0 without, fitted values with the offset. For a glm ``r2_deviance`` is 1 - deviance /
+    null deviance.
     """
     nobs = n_used(bundle)
     shared = {
-        "nobs": nobs, "df_model": fit.rank - int(has_intercept(bundle)), "df_resid": fit.df_resid, "sigma": fit.sigma,
+        "nobs": nobs, "df_model": fit.rank - int(has_intercept(bundle)), "df_resid": fit.df_resid,
+        "sigma": fit.sigma,
         "loglik": fit.loglik, "n_params": fit.n_params, "aic": 2.0 * fit.n_params - 2.0 * fit.loglik,
         "bic": float(np.log(nobs)) * fit.n_params - 2.0 * fit.loglik,
     }  # fmt: skip
@@ -98,10 +104,10 @@ def deviance_residuals(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Ar
 def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, Array]:
     """What every row does to the fit, as R's ``influence.measures``: columns of length n.
 
-    ``fitted, resid`` (response scale), ``deviance_resid``, ``hat`` (leverage), ``std_resid`` and ``student_resid`` (scaled
-    by sigma, and by sigma without the row), ``cooks_d``, ``dffits``. For a glm as ``rstandard.glm``, ``rstudent.glm`` (the
-    likelihood residual) and ``cooks.distance.glm``. NaN where a row has weight 0, or leverage 1: it fixes its own value
-    and its residual says nothing.
+    ``fitted, resid`` (response scale), ``deviance_resid``, ``hat`` (leverage), ``std_resid`` and
+    ``student_resid`` (scaled by sigma, and by sigma without the row), ``cooks_d``, ``dffits``. For a glm as
+    ``rstandard.glm``, ``rstudent.glm`` (the likelihood residual) and ``cooks.distance.glm``. NaN where a row
+    has weight 0, or leverage 1: it fixes its own value and its residual says nothing.
     """
     h = np.where(fit.leverage > _FIXED, 1.0, fit.leverage)
     w = bundle.prior_weights
@@ -111,7 +117,11 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
     with np.errstate(divide="ignore", invalid="ignore"):
         one_less = np.where(free, 1.0 - h, np.nan)
         left = np.sum(np.square(deviance)) - np.square(deviance) / one_less
-        sigma_without = np.sqrt(np.maximum(left, 0.0) / (fit.df_resid - 1.0)) if fit.df_resid > 1 else np.full(h.shape, np.nan)
+        sigma_without = (
+            np.sqrt(np.maximum(left, 0.0) / (fit.df_resid - 1.0))
+            if fit.df_resid > 1
+            else np.full(h.shape, np.nan)
+        )
         if spec.is_lm:
             student = deviance / (sigma_without * np.sqrt(one_less))
         else:
@@ -119,7 +129,8 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
             if not fitted_family(spec, fit).dispersion_known:
                 student = student / sigma_without
         return {
-            "fitted": np.asarray(fit.fitted), "resid": np.asarray(fit.residuals), "deviance_resid": deviance, "hat": h,
+            "fitted": np.asarray(fit.fitted), "resid": np.asarray(fit.residuals),
+            "deviance_resid": deviance, "hat": h,
             "std_resid": deviance / (fit.sigma * np.sqrt(one_less)), "student_resid": student,
             "cooks_d": np.square(pearson / one_less) * h / (fit.dispersion * fit.rank),
             "dffits": deviance * np.sqrt(h) / (sigma_without * one_less),
@@ -127,7 +138,9 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
 
 
 def influence_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.DataFrame:
-    """:func:`influence` as a frame: one row per row used, ``row`` its position in the data given, null for NaN."""
+    """:func:`influence` as a frame: one row per row used, ``row`` its position in the data given, null for
+    NaN.
+    """
     import polars as pl
 
     rows = np.flatnonzero(bundle.valid_mask)
@@ -136,7 +149,8 @@ def influence_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.Da
 
 
 def loo_coef(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
-    """(n, p) coefficients of an lm without each row in turn, in closed form: b - (X'WX)^-1 x_i w_i e_i / (1 - h_i).
+    """(n, p) coefficients of an lm without each row in turn, in closed form: b - (X'WX)^-1 x_i w_i e_i / (1 -
+    h_i).
 
     NaN rows where a row fixes its own value; NaN columns where the design drops one.
     """
@@ -146,7 +160,9 @@ def loo_coef(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
     bread = fit.vcov[np.ix_(kept, kept)] / fit.dispersion if fit.dispersion > 0 else _bread(X, fit)
     out = np.full((bundle.n, bundle.p), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = fit.working_weights * fit.residuals / np.where(fit.leverage > _FIXED, np.nan, 1.0 - fit.leverage)
+        scaled = (
+            fit.working_weights * fit.residuals / np.where(fit.leverage > _FIXED, np.nan, 1.0 - fit.leverage)
+        )
     out[:, kept] = fit.coef[kept] - scaled[:, None] * (X @ bread)
     return out
 
@@ -166,15 +182,18 @@ def _bread(X: Array, fit: FitState) -> Array:
 
 def _lm_only(spec: ModelSpec, asked: str) -> None:
     if not spec.is_lm:
-        raise InferenceError(asked, f"the model is a {spec.family} with link {spec.link}", "how='boot' refits a glm")
+        raise InferenceError(
+            asked, f"the model is a {spec.family} with link {spec.link}", "how='boot' refits a glm"
+        )
 
 
 # the terms -------------------------------------------------------------------------------------------------
 def vif(bundle: DataBundle, fit: FitState) -> dict[str, list[Any]]:
     """Variance inflation by source term: ``term, df, gvif, gvif_adjusted`` = gvif^(1 / (2 df)).
 
-    ``gvif = det R11 det R22 / det R``, R the correlation matrix of the estimates without the intercept; for a term of
-    one column it is the ordinary VIF. Source: Fox & Monette (1992), JASA 87, 178-183; as ``car::vif``.
+    ``gvif = det R11 det R22 / det R``, R the correlation matrix of the estimates without the intercept; for a
+    term of one column it is the ordinary VIF. Source: Fox & Monette (1992), JASA 87, 178-183; as
+    ``car::vif``.
 
     Raises
     ------
@@ -185,8 +204,11 @@ def vif(bundle: DataBundle, fit: FitState) -> dict[str, list[Any]]:
     columns = np.flatnonzero((term_of >= 0) & ~np.isnan(fit.coef))
     terms = list(dict.fromkeys(term_of[columns].tolist()))
     if len(terms) < 2:
-        raise InferenceError("variance inflation factors", "the model has fewer than two terms to be correlated",
-                             "add a term, or look at the correlation of two columns directly")
+        raise InferenceError(
+            "variance inflation factors",
+            "the model has fewer than two terms to be correlated",
+            "add a term, or look at the correlation of two columns directly",
+        )
     V = fit.vcov[np.ix_(columns, columns)]
     sd = np.sqrt(np.diagonal(V))
     R = V / np.outer(sd, sd)
@@ -194,10 +216,17 @@ def vif(bundle: DataBundle, fit: FitState) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {"term": [], "df": [], "gvif": [], "gvif_adjusted": []}
     for term in terms:
         mine = term_of[columns] == term
-        log_gvif = (np.linalg.slogdet(R[np.ix_(mine, mine)])[1] + np.linalg.slogdet(R[np.ix_(~mine, ~mine)])[1] - whole)
+        log_gvif = (
+            np.linalg.slogdet(R[np.ix_(mine, mine)])[1]
+            + np.linalg.slogdet(R[np.ix_(~mine, ~mine)])[1]
+            - whole
+        )
         df = int(np.count_nonzero(mine))
-        for key, value in zip(out, (bundle.source_terms[term], df, float(np.exp(log_gvif)),
-                                    float(np.exp(log_gvif / (2 * df)))), strict=True):
+        for key, value in zip(
+            out,
+            (bundle.source_terms[term], df, float(np.exp(log_gvif)), float(np.exp(log_gvif / (2 * df)))),
+            strict=True,
+        ):
             out[key].append(value)
     return out
 

@@ -10,8 +10,14 @@ from .glm import fit_glm
 from .lm import fit_lm
 
 
-def fit_model(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter: int = 100,
-              family: Family | None = None) -> FitState:
+def fit_model(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    *,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+    family: Family | None = None,
+) -> FitState:
     """Fit any model this version knows.
 
     Parameters
@@ -28,8 +34,11 @@ def fit_model(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_it
         See :func:`fit_lm` and :func:`fit_glm`; models with random terms are refused.
     """
     if spec.has_random_effects:
-        raise FitError(f"a fit of {spec.formula!r}", "mixed models cannot be fitted by this version",
-                       "remove the terms in ( | ), or enter the group as a factor")
+        raise FitError(
+            f"a fit of {spec.formula!r}",
+            "mixed models cannot be fitted by this version",
+            "remove the terms in ( | ), or enter the group as a factor",
+        )
     if spec.is_lm:
         return fit_lm(spec, bundle)
     return fit_glm(spec, bundle, tol=tol, max_iter=max_iter, family=family)

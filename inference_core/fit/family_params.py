@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.special import digamma
 
+from inference_core.errors import FitError
 from inference_core.families import Family, get_family, with_params
 from inference_core.solvers import irls as solver
 from inference_core.states import Array
@@ -15,12 +17,21 @@ from inference_core.states import Array
 THETA_MAX = 1e8  # beyond it the counts are a Poisson's to every digit of the likelihood
 
 
-def fit_negative_binomial(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, *,
-                          start: Array | None = None, tol: float = 1e-12, max_iter: int = 100):
+def fit_negative_binomial(
+    X: Array,
+    y: Array,
+    family: Family,
+    weights: Array | None,
+    offset: Array | None,
+    *,
+    start: Array | None = None,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+):
     """Coefficients and theta by alternating maximum likelihood, as ``MASS::glm.nb``, run to rounding.
 
-    Coefficients and theta are orthogonal in the expected information, so a few rounds suffice. Returns the family at
-    its theta and the :class:`IrlsResult` there.
+    Coefficients and theta are orthogonal in the expected information, so a few rounds suffice. Returns the
+    family at its theta and the :class:`IrlsResult` there.
     """
     poisson = get_family("poisson", family.link)
     result = solver.maximise(X, y, poisson, weights, offset, start=start, tol=1e-8, max_iter=max_iter)
@@ -31,7 +42,9 @@ def fit_negative_binomial(X: Array, y: Array, family: Family, weights: Array | N
         before = theta
         theta = theta_ml(y, family.link.inverse(result.eta), weights)
         at_theta = with_params(family, (theta,))
-        result = solver.maximise(X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter)
+        result = solver.maximise(
+            X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter
+        )
         total += result.n_iter
         if theta >= THETA_MAX or abs(theta - before) <= 1e-12 * theta or not result.converged:
             break
@@ -39,7 +52,8 @@ def fit_negative_binomial(X: Array, y: Array, family: Family, weights: Array | N
 
 
 def theta_ml(y: Array, mu: Array, weights: Array | None = None) -> float:
-    """Maximum-likelihood theta of a negative binomial with known means; ``THETA_MAX`` where it grows for ever.
+    """Maximum-likelihood theta of a negative binomial with known means; ``THETA_MAX`` where it grows for
+    ever.
 
     Root in log theta of
     sum w [digamma(theta + y) - digamma(theta) - log(1 + mu/theta) + 1 - (y + theta) / (mu + theta)].
@@ -51,18 +65,28 @@ def theta_ml(y: Array, mu: Array, weights: Array | None = None) -> float:
         return float(w @ (digamma(t + y) - digamma(t) - np.log1p(mu / t) - (y - mu) / (mu + t)))
 
     lo, hi = np.log(1e-6), np.log(THETA_MAX)
-    # The score's leading term for large theta, free of the cancellation: sum w [(y - mu)^2 - y] / (2 theta^2).
+    # The score's leading term for large theta, free of the cancellation: sum w [(y - mu)^2 - y] / (2
+    # theta^2).
     if w @ (np.square(y - mu) - y) <= 0 and score(np.log(1e4 * (1.0 + float(np.max(mu))))) >= -1e-12:
         return THETA_MAX
     return float(np.exp(_root(score, lo, hi)))
 
 
-def fit_student_t(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, *,
-                  start: Array | None = None, tol: float = 1e-12, max_iter: int = 100):
+def fit_student_t(
+    X: Array,
+    y: Array,
+    family: Family,
+    weights: Array | None,
+    offset: Array | None,
+    *,
+    start: Array | None = None,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+):
     """Location by Fisher scoring and scale by its own likelihood equation, alternating.
 
-    The start is least squares; a likelihood with several maxima (wild outliers at high leverage) gives the one next
-    to it. Returns the family at (df, scale) and the :class:`IrlsResult` there.
+    The start is least squares; a likelihood with several maxima (wild outliers at high leverage) gives the
+    one next to it. Returns the family at (df, scale) and the :class:`IrlsResult` there.
     """
     df = family.params[0]
     gaussian = get_family("gaussian", family.link)
@@ -86,16 +110,19 @@ def fit_student_t(X: Array, y: Array, family: Family, weights: Array | None, off
 
 
 def scale_ml(residuals: Array, df: float, weights: Array | None = None) -> float:
-    """The scale at which sum w (df + 1) r^2 / (df s^2 + r^2) = sum w: unique, as the left side falls with s."""
+    """The scale at which sum w (df + 1) r^2 / (df s^2 + r^2) = sum w: unique, as the left side falls with
+    s.
+    """
     r2 = np.square(residuals)
     w = np.ones_like(r2) if weights is None else weights
     total = float(np.sum(w))
     biggest = float(np.sqrt(np.max(r2)))
     if float(np.sum(w[r2 > 1e-24 * biggest**2])) * (df + 1.0) <= total or biggest == 0.0:
-        from inference_core.errors import FitError
-
-        raise FitError("a Student-t model", "so many rows are fitted exactly that the scale shrinks to 0",
-                       "use family='gaussian', or leave terms out")
+        raise FitError(
+            "a Student-t model",
+            "so many rows are fitted exactly that the scale shrinks to 0",
+            "use family='gaussian', or leave terms out",
+        )
 
     def excess(log_s: float) -> float:
         return float(w @ ((df + 1.0) * r2 / (df * np.exp(2.0 * log_s) + r2))) - total
@@ -110,4 +137,5 @@ def _root(function: Callable[[float], float], lo: float, hi: float) -> float:
         return hi
     if function(lo) <= 0:
         return lo
-    return float(brentq(function, lo, hi, xtol=1e-15, rtol=4 * np.finfo(float).eps, maxiter=200))
+    root: Any = brentq(function, lo, hi, xtol=1e-15, rtol=4 * np.finfo(float).eps, maxiter=200)
+    return float(root)

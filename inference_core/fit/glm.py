@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from inference_core.errors import FitError
-from inference_core.families import Family, get_family, with_params
+from inference_core.families import Family, get_family
 from inference_core.solvers import irls as solver
 from inference_core.solvers.lstsq import expand_square, inverse_gram, lstsq, rank_of_design
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
@@ -17,8 +17,15 @@ from .family_params import fit_negative_binomial, fit_student_t
 from .glm_messages import runaway_message, runs_away, separation_message, slow_message, start_error
 
 
-def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter: int = 100,
-            start: Array | None = None, family: Family | None = None) -> FitState:
+def fit_glm(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    *,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+    start: Array | None = None,
+    family: Family | None = None,
+) -> FitState:
     """Maximum likelihood (or quasi-likelihood) for any family and link.
 
     Parameters
@@ -28,7 +35,8 @@ def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter
     max_iter : int
         Largest number of IRLS steps.
     start : (p,) array, optional
-        Coefficients to start from (NaN where a column is dropped), e.g. those of a fit of nearly the same data.
+        Coefficients to start from (NaN where a column is dropped), e.g. those of a fit of nearly the same
+        data.
     family : Family, optional
         The family and link, where the names in ``spec`` do not say all (a fixed theta, another df).
 
@@ -41,21 +49,21 @@ def fit_glm(spec: ModelSpec, bundle: DataBundle, *, tol: float = 1e-12, max_iter
 
     Notes
     -----
-    Separated data and fits that did not settle return with ``messages`` that say so, and where the estimate is
-    infinite the numbers are those of R's default ``glm``.
+    Separated data and fits that did not settle return with ``messages`` that say so, and where the estimate
+    is infinite the numbers are those of R's default ``glm``.
     """
     family = get_family(spec.family, spec.link) if family is None else family
     problem = _full_rank(pose(bundle, family))
     rank, m = problem.kept.size, problem.m
-    if not family.dispersion_known:
-        refuse_saturated(m, rank, bundle)
-    elif rank > m or m < 2:
+    if not family.dispersion_known or m < 2:
         refuse_saturated(m, rank, bundle)
     first = None if start is None else np.asarray(start, dtype=float)[problem.kept]
     family, result = _solve(problem, family, first, tol, max_iter)
     messages = list(dropped_message(bundle, problem.kept))
     if m == rank:
-        messages.append(f"saturated: {rank} coefficients fit {m} rows exactly, so nothing is left to judge the fit by")
+        messages.append(
+            f"saturated: {rank} coefficients fit {m} rows exactly, so nothing is left to judge the fit by"
+        )
     if result.status == solver.NO_START:
         raise start_error(bundle, family)
     return _state(bundle, problem, family, result, messages)
@@ -73,7 +81,9 @@ def _solve(problem: Problem, family: Family, start: Array | None, tol: float, ma
     """The fit, and the family at the parameters it found."""
     p = problem
     if family.name == "negative_binomial" and not family.params:
-        return fit_negative_binomial(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
+        return fit_negative_binomial(
+            p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter
+        )
     if family.name == "tdist":
         return fit_student_t(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     result = solver.maximise(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
@@ -114,11 +124,25 @@ def _state(bundle: DataBundle, problem: Problem, family: Family, result, message
     return FitState(
         coef=expand(estimate, kept, bundle.p),
         vcov=expand_square(dispersion * inverse_gram(factor.r_factor), kept, bundle.p),
-        fitted=full_mu, eta=full_eta, residuals=bundle.y - full_mu, working_weights=full_w, leverage=full_h,
-        df_resid=df, rank=rank, sigma=float(np.sqrt(dispersion)), dispersion=dispersion, deviance=deviance,
-        null_deviance=null_deviance(problem, family, has_intercept(bundle)), df_null=float(m - has_intercept(bundle)),
-        loglik=loglik, n_params=rank + int(family.counts_dispersion) + int("theta" in family.estimated),
-        converged=converged, n_iter=n_iter, messages=tuple(messages), family_params=family.params)
+        fitted=full_mu,
+        eta=full_eta,
+        residuals=bundle.y - full_mu,
+        working_weights=full_w,
+        leverage=full_h,
+        df_resid=df,
+        rank=rank,
+        sigma=float(np.sqrt(dispersion)),
+        dispersion=dispersion,
+        deviance=deviance,
+        null_deviance=null_deviance(problem, family, has_intercept(bundle)),
+        df_null=float(m - has_intercept(bundle)),
+        loglik=loglik,
+        n_params=rank + int(family.counts_dispersion) + int("theta" in family.estimated),
+        converged=converged,
+        n_iter=n_iter,
+        messages=tuple(messages),
+        family_params=family.params,
+    )
 
 
 def _dispersion(family: Family, y: Array, mu: Array, eta: Array, w: Array | None, df: float) -> float:
@@ -132,7 +156,8 @@ def _dispersion(family: Family, y: Array, mu: Array, eta: Array, w: Array | None
 
 
 def null_deviance(problem: Problem, family: Family, intercept: bool) -> float:
-    """Deviance of the model with the intercept alone, same weights and offset; without an intercept, of eta = offset.
+    """Deviance of the model with the intercept alone, same weights and offset; without an intercept, of eta =
+    offset.
 
     As in R: Inf where eta = 0 is no possible linear predictor.
     """
@@ -142,14 +167,15 @@ def null_deviance(problem: Problem, family: Family, intercept: bool) -> float:
         value = family.deviance_rows(eta, y)
         total = float(np.sum(value) if w is None else w @ value)
         return total if np.isfinite(total) else float("inf")
-    if off is None or np.ptp(off) == 0:
-        if family.name != "tdist":
-            mean = float(np.mean(y)) if w is None else float(w @ y) / float(np.sum(w))
-            rows = family.unit_deviance(y, np.full_like(y, mean))
-            return float(np.sum(rows) if w is None else w @ rows)
+    if (off is None or np.ptp(off) == 0) and family.name != "tdist":
+        mean = float(np.mean(y)) if w is None else float(w @ y) / float(np.sum(w))
+        rows = family.unit_deviance(y, np.full_like(y, mean))
+        return float(np.sum(rows) if w is None else w @ rows)
     result = solver.maximise(np.ones((problem.m, 1)), y, family, w, off)
     if result.status == solver.NO_START:
-        raise FitError("the deviance of the model with the intercept alone",
-                       f"no intercept gives possible means under link='{family.link.name}' with this offset",
-                       "leave out the offset, or use link='log'")
+        raise FitError(
+            "the deviance of the model with the intercept alone",
+            f"no intercept gives possible means under link='{family.link.name}' with this offset",
+            "leave out the offset, or use link='log'",
+        )
     return result.deviance

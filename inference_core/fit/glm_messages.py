@@ -26,9 +26,11 @@ def separation_message(bundle: DataBundle, problem: Problem, found: Separation) 
     alone = ""
     if enough and set(enough) < set(slopes):
         alone = f" ({_list(enough)} alone would do)"
-    return (f"{found.kind} separation: {_list(slopes)} {sorts} {event} perfectly {reach}{alone}, so the best slope is "
-            "infinite and no finite estimate, standard error or Wald p describes it. Use a profile interval, merge "
-            "levels, or leave the column out; the numbers shown are where R's glm would stop.")
+    return (
+        f"{found.kind} separation: {_list(slopes)} {sorts} {event} perfectly {reach}{alone}, so the best "
+        "slope is infinite and no finite estimate, standard error or Wald p describes it. Use a profile "
+        "interval, merge levels, or leave the column out; the numbers shown are where R's glm would stop."
+    )
 
 
 def slow_message(bundle: DataBundle, problem: Problem, family: Family, result: IrlsResult) -> str:
@@ -36,13 +38,17 @@ def slow_message(bundle: DataBundle, problem: Problem, family: Family, result: I
     if result.status == BOUNDARY:
         lo, hi = family.mean_range
         edge = f"between {lo:g} and {hi:g}" if np.isfinite(hi) else f"above {lo:g}"
-        return (f"The best fit lies at the edge of what link='{family.link.name}' allows: means must stay {edge}. "
-                f"Standard errors mean nothing there; use link='{_safe_link(family)}'.")
+        return (
+            f"The best fit lies at the edge of what link='{family.link.name}' allows: means must stay "
+            f"{edge}. Standard errors mean nothing there; use link='{_safe_link(family)}'."
+        )
     sizes = np.abs(problem.X).max(axis=0)
     j = int(np.argmax(sizes))
     name = bundle.X_names[problem.kept[j]]
-    return (f"The fit stopped before it settled ({result.n_iter} steps). Rescale {name} (its values reach "
-            f"{sizes[j]:.4g}), raise max_iter, or simplify the model.")
+    return (
+        f"The fit stopped before it settled ({result.n_iter} steps). Rescale {name} (its values reach "
+        f"{sizes[j]:.4g}), raise max_iter, or simplify the model."
+    )
 
 
 def start_error(bundle: DataBundle, family: Family) -> FitError:
@@ -50,20 +56,27 @@ def start_error(bundle: DataBundle, family: Family) -> FitError:
     return FitError(
         f'family="{family.name}" with link="{family.link.name}" for "{bundle.y_name}"',
         "no coefficients of these columns give a possible mean in every row",
-        f"link='{_safe_link(family)}' has no such limits; without an intercept, add one")
+        f"link='{_safe_link(family)}' has no such limits; without an intercept, add one",
+    )
 
 
 def runs_away(family: Family, eta: np.ndarray) -> bool:
     """Whether means of a family that is no binomial are pressed against the edge of a probability link."""
     discrete = family.name in ("binomial", "quasibinomial")
-    return not discrete and family.link.log_tails is not None and family.link.name not in ("identity", "log") and bool(
-        np.max(np.abs(eta)) > 1e3)
+    return (
+        not discrete
+        and family.link.log_tails is not None
+        and family.link.name not in ("identity", "log")
+        and bool(np.max(np.abs(eta)) > 1e3)
+    )
 
 
 def runaway_message(family: Family) -> str:
     """The fit pushes means to an edge that the link reaches only at infinity."""
-    return (f"No finite estimate: the fit pushes means to the edge of what link='{family.link.name}' can give. "
-            f"Use link='{_safe_link(family)}'.")
+    return (
+        f"No finite estimate: the fit pushes means to the edge of what link='{family.link.name}' can give. "
+        f"Use link='{_safe_link(family)}'."
+    )
 
 
 def _safe_link(family: Family) -> str:

@@ -33,12 +33,24 @@ def fit_lm(spec: ModelSpec, bundle: DataBundle) -> FitState:
     coef = expand(solution.coef[solution.kept], kept, bundle.p)
     eta, leverage, working = _all_rows(bundle, problem, solution, coef[kept], kept)
     return FitState(
-        coef=coef, vcov=expand_square(sigma2 * inverse_gram(solution.r_factor), kept, bundle.p), fitted=eta, eta=eta,
-        residuals=bundle.y - eta, working_weights=working, leverage=leverage, df_resid=float(m - rank), rank=rank,
-        sigma=float(np.sqrt(sigma2)), dispersion=sigma2, deviance=solution.rss,
+        coef=coef,
+        vcov=expand_square(sigma2 * inverse_gram(solution.r_factor), kept, bundle.p),
+        fitted=eta,
+        eta=eta,
+        residuals=bundle.y - eta,
+        working_weights=working,
+        leverage=leverage,
+        df_resid=float(m - rank),
+        rank=rank,
+        sigma=float(np.sqrt(sigma2)),
+        dispersion=sigma2,
+        deviance=solution.rss,
         null_deviance=_null_deviance(problem, target, has_intercept(bundle)),
-        df_null=float(m - has_intercept(bundle)), loglik=lm_loglik(solution.rss, m, problem.weights),
-        n_params=rank + 1, messages=dropped_message(bundle, kept) + _perfect_fit(sigma2, eta))
+        df_null=float(m - has_intercept(bundle)),
+        loglik=lm_loglik(solution.rss, m, problem.weights),
+        n_params=rank + 1,
+        messages=dropped_message(bundle, kept) + _perfect_fit(sigma2, eta),
+    )
 
 
 def lm_loglik(rss: float, m: int, weights: Array | None) -> float:
@@ -72,5 +84,7 @@ def _null_deviance(problem: Problem, target: Array, intercept: bool) -> float:
 def _perfect_fit(sigma2: float, fitted: Array) -> tuple[str, ...]:
     # R's threshold in summary.lm
     if sigma2 <= (np.mean(fitted) ** 2 + np.var(fitted)) * 1e-30:
-        return ("essentially perfect fit: what is left is rounding, so standard errors and tests mean nothing",)
+        return (
+            "essentially perfect fit: what is left is rounding, so standard errors and tests mean nothing",
+        )
     return ()

@@ -10,7 +10,9 @@ from .common import fitted_family
 
 
 def linear_predictor(fit: FitState, X: Array, offset: Array | None = None) -> Array:
-    """Eta = X b + offset over the estimable columns: X (m, p) in the columns of the fit -> (m,), link units."""
+    """Eta = X b + offset over the estimable columns: X (m, p) in the columns of the fit -> (m,), link
+    units.
+    """
     kept = np.flatnonzero(~np.isnan(fit.coef))
     eta = X[:, kept] @ fit.coef[kept]
     return eta if offset is None else eta + offset

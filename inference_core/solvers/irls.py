@@ -1,7 +1,7 @@
 """Iteratively reweighted least squares: Fisher scoring with step halving, run until rounding stops it.
 
-The step is the solution for the *increment*, so every iteration corrects the error of the one before, and the standard
-errors are taken at the estimate (R takes them from one iteration earlier).
+The step is the solution for the *increment*, so every iteration corrects the error of the one before, and the
+standard errors are taken at the estimate (R takes them from one iteration earlier).
 """
 
 from __future__ import annotations
@@ -40,9 +40,18 @@ class IrlsResult(Frozen):
         return self.status in (OK, BOUNDARY)
 
 
-def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offset: Array | None = None, *,
-         start: Array | None = None, tol: float = 1e-12, max_iter: int = 100,
-         check_separation: bool = True) -> IrlsResult:
+def irls(
+    X: Array,
+    y: Array,
+    family: Family,
+    weights: Array | None = None,
+    offset: Array | None = None,
+    *,
+    start: Array | None = None,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+    check_separation: bool = True,
+) -> IrlsResult:
     """Maximum likelihood of a generalized linear model with full-rank design.
 
     Parameters
@@ -55,8 +64,8 @@ def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offse
     start : (r,) array, optional
         Coefficients to start from; otherwise R's starting means.
     tol : float
-        Relative change of the deviance below which the fit may be called converged. Steps continue below it until
-        they are 1e-10 of a standard error or rounding stops them.
+        Relative change of the deviance below which the fit may be called converged. Steps continue below it
+        until they are 1e-10 of a standard error or rounding stops them.
 
     Returns
     -------
@@ -65,27 +74,33 @@ def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offse
 
     Notes
     -----
-    A step that leaves the range of the link or raises the deviance is halved, up to 40 times. Where the deviance has
-    settled but some eta still walks, separation is tested by linear programming (``solvers.separation``).
+    A step that leaves the range of the link or raises the deviance is halved, up to 40 times. Where the
+    deviance has settled but some eta still walks, separation is tested by linear programming
+    (``solvers.separation``).
     """
     off = np.zeros(y.shape[0]) if offset is None else offset
-    coef, eta = _first(X, y, family, weights, off, start)
-    if eta is None:
+    first = _first(X, y, family, weights, off, start)
+    if first is None:
         return IrlsResult(np.full(X.shape[1], np.nan), off, np.nan, 0, NO_START)
+    coef, eta = first
     deviance = _deviance(family, eta, y, weights)
     df = max(y.shape[0] - X.shape[1], 1)
     previous, tested, status, iteration, blocked = np.inf, False, NOT_CONVERGED, 0, 0
     for iteration in range(1, max_iter + 1):
         step, decrement = fisher_step(X, y, eta, family, weights)
-        if iteration > 4 and decrement > 0.01 * previous:  # Fisher scoring is slow, or swings around the maximum
+        if (
+            iteration > 4 and decrement > 0.01 * previous
+        ):  # Fisher scoring is slow, or swings around the maximum
             step, decrement = _newton_step(X, y, eta, family, weights) or (step, decrement)
         phi = 1.0 if family.dispersion_known else max(deviance / df, np.finfo(float).tiny)
-        coef_new, eta_new, dev_new, cut = _accept(X, y, family, weights, off, coef, step, deviance)
+        accepted, cut = _accept(X, y, family, weights, off, coef, step, deviance)
         blocked = blocked + 1 if cut else 0
-        if coef_new is None or blocked == 8:
-            # no point on the segment is better: rounding if the step was tiny, otherwise the edge of the range
+        if accepted is None or blocked == 8:
+            # no point on the segment is better: rounding if the step was tiny, otherwise the edge of the
+            # range
             status = OK if decrement <= 1e-8 * phi else BOUNDARY if blocked else NOT_CONVERGED
             break
+        coef_new, eta_new, dev_new = accepted
         moved = float(np.max(np.abs(eta_new - eta), initial=0.0))
         settled = abs(dev_new - deviance) <= tol * (abs(dev_new) + 0.1)
         coef, eta, deviance = coef_new, eta_new, dev_new
@@ -105,22 +120,41 @@ def irls(X: Array, y: Array, family: Family, weights: Array | None = None, offse
     return IrlsResult(coef, eta, deviance, iteration, status)
 
 
-def maximise(X: Array, y: Array, family: Family, weights: Array | None = None, offset: Array | None = None, *,
-             start: Array | None = None, tol: float = 1e-12, max_iter: int = 100) -> IrlsResult:
-    """:func:`irls`, and where the range of eta blocks it the constrained maximum; same arguments and result."""
+def maximise(
+    X: Array,
+    y: Array,
+    family: Family,
+    weights: Array | None = None,
+    offset: Array | None = None,
+    *,
+    start: Array | None = None,
+    tol: float = 1e-12,
+    max_iter: int = 100,
+) -> IrlsResult:
+    """:func:`irls`, and where the range of eta blocks it the constrained maximum; same arguments and
+    result.
+    """
     result = irls(X, y, family, weights, offset, start=start, tol=tol, max_iter=max_iter)
     if result.status == BOUNDARY:
         return _at_edge(X, y, family, weights, offset, result.coef, tol, max_iter)
     return result
 
 
-def _at_edge(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, start: Array,
-             tol: float, max_iter: int) -> IrlsResult:
+def _at_edge(
+    X: Array,
+    y: Array,
+    family: Family,
+    weights: Array | None,
+    offset: Array | None,
+    start: Array,
+    tol: float,
+    max_iter: int,
+) -> IrlsResult:
     """The maximum of the likelihood where the range of eta gets in the way of :func:`irls`.
 
-    A logarithmic barrier keeps eta inside its range; its height falls from 1e-1 to 1e-12 of the dispersion, each fit
-    starting from the one before. Status OK if the last fit, without barrier, ends in the interior; otherwise BOUNDARY,
-    and the coefficients are those of the constrained maximum.
+    A logarithmic barrier keeps eta inside its range; its height falls from 1e-1 to 1e-12 of the dispersion,
+    each fit starting from the one before. Status OK if the last fit, without barrier, ends in the interior;
+    otherwise BOUNDARY, and the coefficients are those of the constrained maximum.
     """
     df = max(y.shape[0] - X.shape[1], 1)
     coef, total = start, 0
@@ -128,7 +162,9 @@ def _at_edge(X: Array, y: Array, family: Family, weights: Array | None, offset: 
     phi = 1.0 if family.dispersion_known else _deviance(family, X @ coef + off, y, weights) / df
     for exponent in range(1, 13):
         fenced = _with_barrier(family, max(phi, np.finfo(float).tiny) * 10.0**-exponent)
-        result = irls(X, y, fenced, weights, offset, start=coef, tol=1e-10, max_iter=50, check_separation=False)
+        result = irls(
+            X, y, fenced, weights, offset, start=coef, tol=1e-10, max_iter=50, check_separation=False
+        )
         coef, total = result.coef, total + result.n_iter
     last = irls(X, y, family, weights, offset, start=coef, tol=tol, max_iter=max_iter)
     if last.status == OK:
@@ -164,7 +200,7 @@ def fisher_step(X: Array, y: Array, eta: Array, family: Family, weights: Array |
     R = cholesky_factor(X, w)
     if R is not None:
         g = np.where(w > 0, s, 0.0) @ X
-        half = solve_triangular(R, g, trans="T", check_finite=False)
+        half = solve_triangular(R, g, trans=1, check_finite=False)
         return solve_triangular(R, half, check_finite=False), float(half @ half)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(w > 0, s / w, 0.0)
@@ -186,7 +222,7 @@ def _newton_step(X: Array, y: Array, eta: Array, family: Family, weights: Array 
     R = cholesky_factor(X, w) if np.all(np.isfinite(w)) and np.all(np.isfinite(s)) else None
     if R is None:
         return None
-    half = solve_triangular(R, s @ X, trans="T", check_finite=False)
+    half = solve_triangular(R, s @ X, trans=1, check_finite=False)
     return solve_triangular(R, half, check_finite=False), float(half @ half)
 
 
@@ -198,7 +234,7 @@ def _deviance(family: Family, eta: Array, y: Array, weights: Array | None) -> fl
 def _accept(X, y, family, weights, off, coef, step, deviance):
     """The first of step, step/2, .. that stays valid and does not raise the deviance beyond rounding.
 
-    The last of the four values says whether the range of eta cut the full step.
+    None where no such step exists; beside it, whether the range of eta cut the full step.
     """
     slack = 1e-12 * (abs(deviance) + 0.1)
     cut = False
@@ -208,10 +244,10 @@ def _accept(X, y, family, weights, off, coef, step, deviance):
         if family.eta_valid(eta):
             value = _deviance(family, eta, y, weights)
             if value <= deviance + slack:
-                return trial, eta, value, cut
+                return (trial, eta, value), cut
         else:
             cut = True
-    return None, None, np.nan, cut
+    return None, cut
 
 
 def _first(X, y, family, weights, off, start):
@@ -249,10 +285,12 @@ def _starting_eta(y: Array, family: Family, weights: Array | None) -> Array:
 
 
 def _inside(X: Array, off: Array, family: Family, eta0: Array):
-    """A coefficient vector whose etas are all strictly inside the allowed range, found by linear programming."""
+    """A coefficient vector whose etas are all strictly inside the allowed range, found by linear
+    programming.
+    """
     lo, hi = family.eta_bounds
     if not (np.isfinite(lo) or np.isfinite(hi)):
-        return None, None
+        return None
     from scipy.optimize import linprog
 
     n, r = X.shape
@@ -267,13 +305,18 @@ def _inside(X: Array, off: Array, family: Family, eta0: Array):
         rows.append(np.hstack([Z, ones]))
         bounds.append(hi - off)
     cost = np.r_[np.zeros(r), -1.0]
-    answer = linprog(cost, np.vstack(rows), np.concatenate(bounds),
-                     bounds=[(None, None)] * r + [(None, size)], method="highs")
+    answer = linprog(
+        cost,
+        np.vstack(rows),
+        np.concatenate(bounds),
+        bounds=[(None, None)] * r + [(None, size)],
+        method="highs",
+    )
     if answer.status != 0 or answer.x[-1] <= 0:
-        return None, None
+        return None
     coef = answer.x[:r] / scale
     eta = X @ coef + off
-    return (coef, eta) if family.eta_valid(eta) else (None, None)
+    return (coef, eta) if family.eta_valid(eta) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -288,18 +331,21 @@ class DefaultStop(Frozen):
     converged: bool
 
 
-def r_default_stop(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None) -> DefaultStop:
+def r_default_stop(
+    X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None
+) -> DefaultStop:
     """R's ``glm.fit`` with epsilon 1e-8 and 25 iterations, for fits that have no finite estimate.
 
-    With separated data the coefficients say only where an iteration stopped; stopping where R does lets tables agree.
-    The clamps are R's: |eta| <= 30 for the logit, means at least one rounding unit from their edge.
+    With separated data the coefficients say only where an iteration stopped; stopping where R does lets
+    tables agree. The clamps are R's: |eta| <= 30 for the logit, means at least one rounding unit from their
+    edge.
     """
     n = y.shape[0]
     off = np.zeros(n) if offset is None else offset
     w = np.ones(n) if weights is None else weights
     eta = _starting_eta(y, family, weights)
     mu, slope = _clamped(family, eta)
-    before, converged, iteration = float(w @ family.unit_deviance(y, mu)), False, 0
+    before, converged, n_iter = float(w @ family.unit_deviance(y, mu)), False, 25
     coef, working, deviance = np.full(X.shape[1], np.nan), w, before
     for iteration in range(1, 26):
         working = w * slope**2 / family.variance(mu)
@@ -308,10 +354,10 @@ def r_default_stop(X: Array, y: Array, family: Family, weights: Array | None, of
         mu, slope = _clamped(family, eta)
         deviance = float(w @ family.unit_deviance(y, mu))
         if abs(deviance - before) / (abs(deviance) + 0.1) < 1e-8:
-            converged = True
+            converged, n_iter = True, iteration
             break
         before = deviance
-    return DefaultStop(coef, eta, working, deviance, iteration, converged)
+    return DefaultStop(coef, eta, working, deviance, n_iter, converged)
 
 
 def _clamped(family: Family, eta: Array) -> tuple[Array, Array]:

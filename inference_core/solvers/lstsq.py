@@ -1,7 +1,8 @@
 """Least squares with the accuracy and the rank rule of R's pivoted QR, never forming anything n x n.
 
-Two ways to the same factor: Householder QR, and for tall designs CholeskyQR2 (Yamamoto, Nakatsukasa, Yanagisawa &
-Fukaya 2015, ETNA 44), which reads the rows in blocks and is left for Householder whenever its own checks fail.
+Two ways to the same factor: Householder QR, and for tall designs CholeskyQR2 (Yamamoto, Nakatsukasa,
+Yanagisawa & Fukaya 2015, ETNA 44), which reads the rows in blocks and is left for Householder whenever its
+own checks fail.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from inference_core.errors import DataError
 from inference_core.states import Array, RankInfo
 from inference_core.states.base import Frozen
 
 from .threads import one_blas_thread
+
+_geqrf, _ormqr, _orgqr, _potrf = get_lapack_funcs(("geqrf", "ormqr", "orgqr", "potrf"), dtype=np.float64)
 
 RANK_TOL = 1e-7  # R's lm: a column goes when what is left of it falls below this share of its norm
 _TALL = 4096  # rows from which blocks pay for their Python overhead
@@ -47,8 +50,9 @@ class LstsqResult(Frozen):
         return expand_square(inverse_gram(self.r_factor), self.kept, self.coef.shape[0])
 
 
-def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK_TOL,
-          leverage: bool = True) -> LstsqResult:
+def lstsq(
+    X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK_TOL, leverage: bool = True
+) -> LstsqResult:
     """Weighted least squares by QR.
 
     Parameters
@@ -58,8 +62,8 @@ def lstsq(X: Array, y: Array, weights: Array | None = None, *, tol: float = RANK
     weights : (n,) array, optional
         Prior weights w >= 0; the sum of w (y - Xb)^2 is minimised.
     tol : float
-        R's rank rule: going from left to right, a column whose part orthogonal to the columns kept so far is shorter
-        than ``tol`` times the column is dropped, so it is always the *later* column that goes.
+        R's rank rule: going from left to right, a column whose part orthogonal to the columns kept so far is
+        shorter than ``tol`` times the column is dropped, so it is always the *later* column that goes.
     leverage : bool
         False leaves ``leverage`` empty and saves a pass.
 
@@ -86,10 +90,8 @@ def rank_of_design(X: Array, tol: float = RANK_TOL, names: tuple[str, ...] = ())
     """Which columns of a design R's ``lm`` would keep: (n, p) -> :class:`RankInfo`; the later column goes."""
     X = np.ascontiguousarray(X, dtype=float)
     p = X.shape[1]
-    if _is_tall(X) and well_conditioned(X):
-        kept = np.arange(p)
-    else:
-        kept = independent_columns(_r_factor(X), tol)
+    easy = _is_tall(X) and well_conditioned(X)
+    kept = np.arange(p) if easy else independent_columns(_r_factor(X), tol)
     dropped = np.setdiff1d(np.arange(p), kept)
     return RankInfo(kept.size, kept, dropped, tuple(names[j] for j in dropped) if names else ())
 
@@ -107,8 +109,8 @@ def well_conditioned(X: Array) -> bool:
 def independent_columns(R: Array, tol: float = RANK_TOL) -> Array:
     """Positions of the columns that R's ``dqrdc2`` keeps, from any factor R with R'R = X'X.
 
-    Limited column pivoting: reflections from left to right, skipping every column whose remainder is shorter than
-    ``tol`` times the column. Working on the (p, p) factor gives the same remainders as working on X.
+    Limited column pivoting: reflections from left to right, skipping every column whose remainder is shorter
+    than ``tol`` times the column. Working on the (p, p) factor gives the same remainders as working on X.
     """
     norms = np.linalg.norm(R, axis=0)
     p = R.shape[1]
@@ -157,20 +159,20 @@ def _householder(X: Array, y: Array, root: Array | None, tol: float, want: bool)
     n, p = X.shape
     Xw = X if root is None else X * root[:, None]
     yw = y if root is None else y * root
-    qr, tau = _geqrf(Xw)
+    qr, tau = _qr(Xw)
     kept = independent_columns(_upper(qr), tol)
     if kept.size < p:
-        qr, tau = _geqrf(Xw[:, kept])
+        qr, tau = _qr(Xw[:, kept])
     r = kept.size
     R = np.ascontiguousarray(np.triu(qr[:r, :r]))
     if r:
-        qty = lapack.dormqr("L", "T", qr, tau, yw[:, None], 64)[0]
+        qty = _ormqr("L", "T", qr, tau, yw[:, None], 64)[0]
         b = solve_triangular(R, qty[:r, 0], check_finite=False)
     else:
         b = np.zeros(0)
     leverage = np.zeros(n if want else 0)
     if r and want:
-        q = lapack.dorgqr(qr[:, :r], tau, lwork=64 * r)[0]
+        q = _orgqr(qr[:, :r], tau, lwork=64 * r)[0]
         leverage = np.einsum("ij,ij->i", q, q)
     coef = _expand(b, kept, p)
     fitted = (X if r == p else X[:, kept]) @ b
@@ -179,12 +181,21 @@ def _householder(X: Array, y: Array, root: Array | None, tol: float, want: bool)
     rss = float(weighted @ weighted)
     if not np.isfinite(rss):
         _refuse_nonfinite(X, y, root)
-    return LstsqResult(coef, kept, np.setdiff1d(np.arange(p), kept), R, fitted, residuals,
-                       np.minimum(leverage, 1.0), rss, "householder")
+    return LstsqResult(
+        coef,
+        kept,
+        np.setdiff1d(np.arange(p), kept),
+        R,
+        fitted,
+        residuals,
+        np.minimum(leverage, 1.0),
+        rss,
+        "householder",
+    )
 
 
-def _geqrf(A: Array) -> tuple[Array, Array]:
-    qr, tau, _, _ = lapack.dgeqrf(A, lwork=max(1, 64 * A.shape[1]))
+def _qr(A: Array) -> tuple[Array, Array]:
+    qr, tau, _, _ = _geqrf(A, lwork=max(1, 64 * A.shape[1]))
     return qr, tau
 
 
@@ -195,27 +206,37 @@ def _upper(qr: Array) -> Array:
 def _r_factor(X: Array) -> Array:
     if X.shape[1] == 0:
         return np.zeros((0, 0))
-    R = _upper(_geqrf(X)[0])
+    R = _upper(_qr(X)[0])
     if not np.all(np.isfinite(R)):
         _refuse_nonfinite(X, None, None)
     return R
 
 
 def _refuse_nonfinite(X: Array, y: Array | None, root: Array | None) -> None:
-    """Name the first column and row that hold no finite number; overflow of finite numbers is named as such."""
+    """Name the first column and row that hold no finite number; overflow of finite numbers is named as
+    such.
+    """
     for label, values in (("the response", y), ("the square roots of the weights", root)):
         if values is not None and not np.all(np.isfinite(values)):
             row = int(np.argmin(np.isfinite(values)))
-            raise DataError("a least-squares fit", f"{label} has no finite number in row {row} counting from 0",
-                            "remove the row, or check the transform that made it")
+            raise DataError(
+                "a least-squares fit",
+                f"{label} has no finite number in row {row} counting from 0",
+                "remove the row, or check the transform that made it",
+            )
     bad = ~np.isfinite(X)
     if np.any(bad):
         row, column = np.argwhere(bad)[0]
-        raise DataError("a least-squares fit",
-                        f"column {column} of the design has no finite number in row {row} counting from 0",
-                        "remove the row, or check the transform that made the column")
-    raise DataError("a least-squares fit", f"numbers as large as {np.max(np.abs(X)):.3g} overflow when squared",
-                    "rescale the predictors")
+        raise DataError(
+            "a least-squares fit",
+            f"column {column} of the design has no finite number in row {row} counting from 0",
+            "remove the row, or check the transform that made the column",
+        )
+    raise DataError(
+        "a least-squares fit",
+        f"numbers as large as {np.max(np.abs(X)):.3g} overflow when squared",
+        "rescale the predictors",
+    )
 
 
 def _blocks(n: int, p: int):
@@ -238,14 +259,15 @@ def _scaled_cholesky(G: Array) -> Array | None:
     if not np.all(np.isfinite(G)) or np.any(diagonal <= 0):
         return None
     scale = np.sqrt(diagonal)
-    R, info = lapack.dpotrf(G / np.outer(scale, scale), lower=0, clean=1)
+    R, info = _potrf(G / np.outer(scale, scale), lower=0, clean=1)
     if info != 0 or np.linalg.cond(R) > _COND_LIMIT:
         return None
     return R * scale
 
 
 def cholesky_factor(X: Array, weights: Array) -> Array | None:
-    """Upper R with R'R = X'WX, or None unless the scaled X'WX is safely well conditioned: one step of a Newton loop.
+    """Upper R with R'R = X'WX, or None unless the scaled X'WX is safely well conditioned: one step of a
+    Newton loop.
 
     A loop that solves for increments corrects the lost digits in its next step.
     """
@@ -264,12 +286,14 @@ def _cholesky_qr2(X: Array, y: Array, root: Array | None, want: bool) -> LstsqRe
         Q = A @ W1
         G2 += Q.T @ Q
         qty += z @ Q
-    if not np.all(np.abs(G2 - np.eye(p)) < 1e-3):  # the first factor was too poor for one correction to repair
+    if not np.all(
+        np.abs(G2 - np.eye(p)) < 1e-3
+    ):  # the first factor was too poor for one correction to repair
         return None
-    R2 = lapack.dpotrf(G2, lower=0, clean=1)[0]
+    R2 = _potrf(G2, lower=0, clean=1)[0]
     R = R2 @ R1
     W = solve_triangular(R, np.eye(p), check_finite=False)
-    b = W @ solve_triangular(R2, qty, trans="T", check_finite=False)
+    b = W @ solve_triangular(R2, qty, trans=1, check_finite=False)
 
     fitted, leverage, gradient = np.empty(n), np.empty(n if want else 0), np.zeros(p)
     for rows in _blocks(n, p):
@@ -293,5 +317,14 @@ def _cholesky_qr2(X: Array, y: Array, root: Array | None, want: bool) -> LstsqRe
     rss = float(weighted @ weighted)
     if not np.isfinite(rss):
         _refuse_nonfinite(X, y, root)
-    return LstsqResult(b, np.arange(p), np.zeros(0, dtype=np.intp), R, fitted, residuals,
-                       np.minimum(leverage, 1.0), rss, "cholesky")
+    return LstsqResult(
+        b,
+        np.arange(p),
+        np.zeros(0, dtype=np.intp),
+        R,
+        fitted,
+        residuals,
+        np.minimum(leverage, 1.0),
+        rss,
+        "cholesky",
+    )

@@ -1,7 +1,7 @@
 """Separation: is there a direction in which the likelihood of a discrete model rises for ever?
 
-Source: Konis (2007), *Linear programming algorithms for detecting separated data in binary logistic regression
-models*, DPhil thesis, University of Oxford; Correia, Guimaraes & Zylkin (2020) for counts.
+Source: Konis (2007), *Linear programming algorithms for detecting separated data in binary logistic
+regression models*, DPhil thesis, University of Oxford; Correia, Guimaraes & Zylkin (2020) for counts.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class Separation(Frozen):
 def find_separation(X: Array, y: Array, family: Family) -> Separation | None:
     """The separation in the data, or None where a finite maximum exists (or the family knows no separation).
 
-    A direction b recedes when ``x_i'b <= 0`` for rows at the lower edge (y = 0), ``>= 0`` at the upper edge (y = 1 of
-    a binomial) and ``= 0`` for rows strictly between, with some row not 0. X is (n, r) of full rank, y (n,).
+    A direction b recedes when ``x_i'b <= 0`` for rows at the lower edge (y = 0), ``>= 0`` at the upper edge
+    (y = 1 of a binomial) and ``= 0`` for rows strictly between, with some row not 0. X is (n, r) of full
+    rank, y (n,).
     """
     side = _sides(y, family)
     if side is None:
@@ -71,8 +72,15 @@ def _direction(Z: Array, side: Array) -> Array | None:
     A, equal = _constraints(Z, side)
     if A.shape[0] == 0:
         return None
-    answer = linprog(A.sum(axis=0), A, np.zeros(A.shape[0]), equal,
-                     None if equal is None else np.zeros(equal.shape[0]), bounds=(-1, 1), method="highs")
+    answer = linprog(
+        A.sum(axis=0),
+        A,
+        np.zeros(A.shape[0]),
+        equal,
+        None if equal is None else np.zeros(equal.shape[0]),
+        bounds=(-1, 1),
+        method="highs",
+    )
     if answer.status != 0 or -answer.fun <= _ZERO * max(1.0, np.sqrt(A.shape[0])):
         return None
     return answer.x
@@ -83,13 +91,20 @@ def _margin(Z: Array, side: Array) -> float:
     from scipy.optimize import linprog
 
     A, _ = _constraints(Z, side)
-    answer = linprog(np.r_[np.zeros(Z.shape[1]), -1.0], np.hstack([A, np.ones((A.shape[0], 1))]),
-                     np.zeros(A.shape[0]), bounds=[(-1, 1)] * Z.shape[1] + [(None, 1)], method="highs")
+    answer = linprog(
+        np.r_[np.zeros(Z.shape[1]), -1.0],
+        np.hstack([A, np.ones((A.shape[0], 1))]),
+        np.zeros(A.shape[0]),
+        bounds=[(-1, 1)] * Z.shape[1] + [(None, 1)],
+        method="highs",
+    )
     return float(answer.x[-1]) if answer.status == 0 else 0.0
 
 
 def _divergent(Z: Array, side: Array, direction: Array) -> Array:
-    """Columns that are not 0 in some receding direction; for large problems those of the one direction found."""
+    """Columns that are not 0 in some receding direction; for large problems those of the one direction
+    found.
+    """
     r = Z.shape[1]
     moving = np.abs(direction) > _ZERO
     if Z.size <= 200_000 and r <= 40:  # two small programs a column; a second or two at this size
@@ -107,7 +122,9 @@ def _divergent(Z: Array, side: Array, direction: Array) -> Array:
 
 
 def _enough(Z: Array, side: Array) -> Array:
-    """A smallest separating set of columns: drop from the right whatever can be spared, constants kept silently."""
+    """A smallest separating set of columns: drop from the right whatever can be spared, constants kept
+    silently.
+    """
     constant = np.ptp(Z, axis=0) == 0
     keep = np.ones(Z.shape[1], dtype=bool)
     if Z.size <= 200_000:
