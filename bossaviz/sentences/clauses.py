@@ -118,6 +118,10 @@ def _level(t: Speech) -> Clause:
 
 
 def _mean(t: Speech) -> Clause:
+    if t.labels.mean_subject and t.labels.verb:
+        return Clause(f"{ink.capital(t.labels.mean_subject)} {t.labels.verb} {t.amount} on average", by="")
+    if t.s.scale == "probability":
+        return Clause(f"{ink.capital(level_of(t))} is {t.amount}", by="")
     return Clause(f"{t.subject_is()} {t.amount} on average", by="")
 
 
@@ -127,7 +131,9 @@ def _intercept(t: Speech) -> Clause:
 
 def level_of(t: Speech) -> str:
     """What an intercept is a value of: the mean response, or the probability of the event."""
-    return f"the probability of {t.labels.event}" if t.s.scale == "probability" else f"mean {t.labels.response}"
+    if t.s.scale == "probability":
+        return f"the probability of {t.labels.event}"
+    return f"{'typical' if t.s.scale == 'factor' else 'mean'} {t.labels.response}"
 
 
 def _levels_by_levels(t: Speech) -> Clause:

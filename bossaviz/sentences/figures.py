@@ -95,6 +95,8 @@ class Figures:
         shown = self._value(x)
         if self.ratio and not RATIO_RANGE[0] <= shown <= RATIO_RANGE[1]:
             return "less than 0.0001" if shown < 1 else "more than 1,000,000"
+        if self.s.scale == "probability":
+            return numbers.probability(x)
         places = self.decimals if decimals is None else decimals
         if self.ratio and not numbers.rounded(shown, places):
             places = numbers.decimals_for(shown, 1)

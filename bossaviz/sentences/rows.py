@@ -139,6 +139,8 @@ def _prepositions_in_levels(filler: Filler, template: str) -> str:
         .replace("that at {ref}", "that {ref}")
         .replace("in {level_a} are", "{level_a} are")
         .replace("those in {ref}", "those {ref}")
+        .replace("at {b0}", "{b0}")
+        .replace("at {b1}", "{b1}")
     )
 
 
@@ -233,9 +235,7 @@ def _bias(filler: Filler) -> dict[str, str]:
     mean, estimate = s.boot_mean or 0.0, s.estimate or 0.0
     if f.ratio:
         return {"boot_mean": ink.sim(f.value(mean)), "bias": "", "unit": "", "better": "BCa"}
-    value = f.value(mean) if f.signed else f.value(mean)
-    size = f.size(mean - estimate)
-    return {"boot_mean": ink.sim(value), "bias": ink.sim(size), "better": "BCa"}
+    return {"boot_mean": ink.sim(f.value(mean)), "bias": ink.sim(f.size(mean - estimate)), "better": "BCa"}
 
 
 def _bias_variant(filler: Filler, template: str) -> str:
@@ -305,7 +305,7 @@ PARAMS_ASYMP: tuple[Row, ...] = (
     Row("PA7", lambda s: _one_sided(s) and not thresholds.on_asked_side(s), tone="caution"),
     Row("PA5", lambda s: _one_sided(s) and s.null == 0, _bound, _one_sided_variant),
     Row("PA6", lambda s: _one_sided(s), _bound, _one_sided_variant),
-    Row("PA12", _interaction("levels_by_levels"), _difference_of_differences),
+    Row("PA12", _interaction("levels_by_levels"), _difference_of_differences, _prepositions_in_levels),
     Row("PA13", _interaction("slopes_by_levels"), _difference_of_slopes),
     Row(
         "PA14",

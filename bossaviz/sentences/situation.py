@@ -154,6 +154,7 @@ class Labels:
     plural: bool = False  # the response is a plural noun: "breaks are"
     unit: str = ""
     subject: str = ""  # with ``verb``: "Chicks weigh 5 g more"
+    mean_subject: str = ""  # the same, only for a plain average: "Chinstrap penguins"
     verb: str = ""
     comparatives: tuple[str, str] = ("higher", "lower")
     rises_falls: tuple[str, str] = ("rises", "falls")
