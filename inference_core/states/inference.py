@@ -52,6 +52,7 @@ class InferenceState(Frozen):
     seed: int | None = None
     bias: Array | None = None
     boot_samples: Array | None = None  # (B, p)
+    draw_status: Array | None = None  # (B,) int8 of boot_samples, see DRAW_REASONS
     perm_samples: Array | None = None  # (B, p)
     pre: Array | None = None
     pre_sd: Array | None = None
@@ -86,6 +87,12 @@ class ResamplesState(Frozen):
     def n_failed(self) -> int:
         """Draws that gave no usable estimate."""
         return int(np.count_nonzero(self.status))
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many draws failed for which reason."""
+        codes, counts = np.unique(self.status[self.status != DRAW_OK], return_counts=True)
+        return {DRAW_REASONS[int(code)]: int(count) for code, count in zip(codes, counts, strict=True)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""Resampling: draws, refits of all draws at once, and what they share."""

@@ -8,10 +8,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ...errors import DataError
-from ...progress import Monitor
-from ...rng import RNG, count_rows
-from ...states.base import Array
+from inference_core.errors import DataError
+from inference_core.progress import Monitor
+from inference_core.rng import RNG, count_rows
+from inference_core.states.base import Array
 
 __all__ = [
     "Array", "RefitKernel", "collect_boot_samples", "compute_bootstrap_ci", "refit_indices",
@@ -171,7 +171,7 @@ def compute_bootstrap_ci(
 
     ``ci_type="bca"`` takes its acceleration from ``jackknife_stats`` (n, p); without them it is 0.
     """
-    from ..intervals import interval
+    from inference_core.infer.intervals import interval
 
     result = interval(ci_type, boot_samples_valid, coef_obs, level, jackknife=jackknife_stats)
     return result.lower, result.upper

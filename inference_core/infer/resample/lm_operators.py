@@ -14,23 +14,21 @@ from typing import Any, Literal
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from ...errors import DataError, InferenceError
-from ...states.base import Array, Frozen
-from ...states.bundle import DataBundle
-from ...states.inference import DRAW_OK, DRAW_RANK_DEFICIENT
+from inference_core.errors import DataError, InferenceError
+from inference_core.states.base import Array, Frozen
+from inference_core.states.bundle import DataBundle
+from inference_core.states.inference import DRAW_OK, DRAW_RANK_DEFICIENT
 from . import planes
-from .blas import one_thread
+from .common import refit_indices
+from .rank import CHUNK_VALUES, chunk_rows, estimable_columns, passes_rank_rule, widen
+from .robust import check_errors, robust_variances
+from inference_core.solvers.threads import one_blas_thread
 
 __all__ = ["LmKernel", "build_lm_coefficient_operator", "compute_batched_ols_bootstrap"]
 
 # A pivot is 1 - R^2 of a column on the earlier ones, inside the resample. Cholesky loses about eps / pivot, so below
 # this it might miss the 1e-9 that the batch owes a single fit; those resamples are redone by QR.
 SAFE_PIVOT = 1e-5
-# R's rule (LINPACK dqrdc2): a column whose norm falls below this share of itself is a combination of earlier ones.
-RANK_TOL = 1e-7
-# Doubles of one (chunk, n) array: 1 MiB.
-CHUNK_VALUES = 1 << 17
-ROBUST = ("HC0", "HC1", "HC2", "HC3", "HC4")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +69,7 @@ class LmKernel(Frozen):
         InferenceError
             For an ``errors`` that a resample has no standard error for.
         """
-        if errors != "iid" and errors not in ROBUST:
-            raise InferenceError(
-                asked=f"errors={errors!r} inside each resample of a linear model",
-                found=f"a resample has standard errors of type iid, {', '.join(ROBUST)}",
-                remedy="errors='HC3' allows for unequal variances",
-            )
+        check_errors(errors, "linear model")
         X, response = np.asarray(X, float), np.asarray(y, float)
         n, p = X.shape
         if kept is None:
@@ -122,7 +115,7 @@ class LmKernel(Frozen):
         se : (b, p) or None
             Standard errors of each resample by ``errors``, if the kernel was built with ``want_se``.
         """
-        with one_thread():
+        with one_blas_thread():
             return self._refit(counts)
 
     def _refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
@@ -142,18 +135,14 @@ class LmKernel(Frozen):
             fitted[failed] = np.nan
             if se is not None:
                 se[failed] = np.nan
-        return self.widen(fitted), status, None if se is None else self.widen(se)
+        return widen(fitted, self.kept, self.p), status, None if se is None else widen(se, self.kept, self.p)
 
     def _gram(self, counts: Array) -> Array:
         """(r + 1, r + 1, b) cross-products of basis and residual, one matrix product for the batch."""
         packed = self.products @ counts.T
         r = self.kept.size
-        n_pairs = r * (r + 1) // 2
-        full = np.empty((r + 1, r + 1, counts.shape[0]))
-        where = planes.unpacking(r)
-        for j in range(r):  # the lower triangle is all that the factorisation reads
-            full[j:r, j] = packed[where[j:, j]]
-        full[r] = packed[n_pairs:]
+        full = planes.unpack(packed, r, extra=1)
+        full[r] = packed[r * (r + 1) // 2 :]
         return full
 
     def _redo(self, counts: Array, redo: Array, delta: Array, rss: Array, root: Array | None, status: Array) -> None:
@@ -168,12 +157,9 @@ class LmKernel(Frozen):
             take = redo[at : at + step]
             scale = np.sqrt(counts[take])[:, :, None]
             q, r = np.linalg.qr(scale * self.basis.T)
-            in_x = r @ r_factor  # X sqrt(c w) = q r R
-            norms = np.sqrt((in_x**2).sum(1))
-            pivots = np.abs(np.einsum("bii->bi", np.linalg.qr(in_x, mode="r")))
-            full_rank = (pivots > RANK_TOL * norms).all(1) & (pivots > 0).all(1)
-            status[take[~full_rank]] = DRAW_RANK_DEFICIENT
-            take, q, r, scale = take[full_rank], q[full_rank], r[full_rank], scale[full_rank]
+            keeps = passes_rank_rule(r @ r_factor)  # X sqrt(c w) = q r R
+            status[take[~keeps]] = DRAW_RANK_DEFICIENT
+            take, q, r, scale = take[keeps], q[keeps], r[keeps], scale[keeps]
             inverse = np.linalg.inv(r)
             residual = scale[:, :, 0] * self.residual
             delta[:, take] = (inverse @ (q.transpose(0, 2, 1) @ residual[:, :, None]))[:, :, 0].T
@@ -189,59 +175,9 @@ class LmKernel(Frozen):
         in_x = (self.r_inverse @ root.reshape(r, r * rows)).reshape(r, r, rows)  # R^-1 M
         if self.errors == "iid":
             return (in_x**2).sum(1) * (np.maximum(rss, 0.0) / df)
-        bread = np.einsum("ikb,jkb->ijb", in_x, root)  # R^-1 G^-1
-        squares = self._meat_weights(counts, delta, root, size, df)
-        meat = (self.products[: r * (r + 1) // 2] @ squares.T)[planes.unpacking(r)]
-        return np.einsum("ikb,klb,ilb->ib", bread, meat, bread, optimize=True)
-
-    def _meat_weights(self, counts: Array, delta: Array, root: Array, size: Array, df: Array) -> Array:
-        """(b, n) counts times squared residuals with the correction that ``errors`` names.
-
-        A row drawn c times is c rows with one leverage; a row that fixes its own value (leverage 1) has no HC2 to
-        HC4, so that resample has none.
-        """
-        squares = counts * (self.residual - (self.basis.T @ delta).T) ** 2
-        if self.errors == "HC0":
-            return squares
-        if self.errors == "HC1":
-            return squares * (size / df)[:, None]
-        inverse = np.einsum("ikb,jkb->ijb", root, root)
-        rows, cols = planes.triangle(self.kept.size)
-        packed = inverse[rows, cols] * np.where(rows == cols, 1.0, 2.0)[:, None]
-        leverage = packed.T @ self.products[: rows.size]
-        if self.errors == "HC4":
-            power: Any = np.minimum(4.0, size[:, None] * leverage / self.kept.size)
-        else:
-            power = 1.0 if self.errors == "HC2" else 2.0
-        spare = 1.0 - leverage
-        spare = np.where(spare > 1e-8, spare, np.where(counts > 0, np.nan, 1.0))
-        return squares / spare**power
-
-    def widen(self, values: Array) -> Array:
-        """(b, p) with NaN in the columns that the full fit drops."""
-        if self.kept.size == self.p:
-            return values
-        wide = np.full((values.shape[0], self.p), np.nan)
-        wide[:, self.kept] = values
-        return wide
-
-
-def chunk_rows(n: int, r: int) -> int:
-    """Resamples of n rows and r columns that are best refitted together, a power of two.
-
-    Some 131,000 counts; 64 resamples at least, while they stay below 32 MiB, so that the products of columns are read
-    seldom; 2^20 entries of Gram matrices at most.
-    """
-    wanted = max(CHUNK_VALUES // n, min(64, (1 << 22) // n), 1)
-    return 1 << (min(wanted, max((1 << 20) // max(r, 1) ** 2, 1)).bit_length() - 1)
-
-
-def estimable_columns(X: Array, weights: Array | None = None) -> Array:
-    """Positions of the columns that R keeps: a column that earlier ones explain to 1e-7 goes."""
-    from ...solvers.lstsq import rank_of_design
-
-    scaled = X if weights is None else X * np.sqrt(weights)[:, None]
-    return np.asarray(rank_of_design(scaled).kept)
+        products = self.products[: r * (r + 1) // 2]
+        squares = (self.residual - (self.basis.T @ delta).T) ** 2
+        return robust_variances(self.errors, counts, squares, 1.0, products, root, in_x, size, df)
 
 
 def build_lm_coefficient_operator(X: Array, method: Literal["cholesky", "qr"] = "cholesky") -> Callable[[Array], Array]:
@@ -338,7 +274,5 @@ def compute_batched_ols_bootstrap(
     (n_boot, p)
         NaN in whole rows of rank-deficient resamples, and in columns that the full fit drops.
     """
-    from .common import refit_indices
-
     kernel = LmKernel.from_arrays(X, y, weights=weights, offset=offset)
     return refit_indices(kernel, boot_indices, chunk_size)[0]

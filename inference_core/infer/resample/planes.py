@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...states.base import Array
+from inference_core.states.base import Array
 
 
 @lru_cache(maxsize=64)
@@ -32,6 +32,15 @@ def column_products(columns: Array) -> Array:
     """(q, n) products of all pairs of the p rows of ``columns`` (p, n), packed; q = p (p + 1) / 2."""
     rows, cols = triangle(columns.shape[0])
     return columns[rows] * columns[cols]
+
+
+def unpack(packed: Array, p: int, extra: int = 0, symmetric: bool = False) -> Array:
+    """(p + extra, p + extra, b) matrices from (>= q, b) packed triangles; only the lower triangle is filled, or both."""
+    full = np.empty((p + extra, p + extra, packed.shape[1]))
+    where = unpacking(p)
+    for j in range(p):
+        full[0 if symmetric else j : p, j] = packed[where[0 if symmetric else j :, j]]
+    return full
 
 
 def cholesky(gram: Array, n_pivots: int) -> tuple[Array, Array]:

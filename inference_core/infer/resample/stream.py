@@ -7,21 +7,23 @@ any size, spread over workers, and any draw rebuilt.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 
-from ...errors import InferenceError
-from ...progress import Cancel, Monitor, Progress
-from ...rng import RNG
-from ...states.base import Array
-from ...states.bundle import DataBundle
-from ...states.fit import FitState
-from ...states.inference import Batch, ResamplesState
-from ...states.spec import ModelSpec
+from inference_core.errors import InferenceError
+from inference_core.progress import Cancel, Monitor, Progress
+from inference_core.rng import RNG
+from inference_core.states.base import Array
+from inference_core.states.bundle import DataBundle
+from inference_core.states.fit import FitState
+from inference_core.states.inference import Batch, ResamplesState
+from inference_core.states.spec import ModelSpec
 from .common import RefitKernel
+from .glm_operators import GlmKernel
+from .leave_out import leave_one_out
 from .lm_operators import LmKernel
 
 # A batch should take about this long: short enough for a smooth picture and a prompt stop.
@@ -56,7 +58,9 @@ class DrawStream:
     scheme: str = "case"
     want_se: bool = False
     errors: str = "iid"
-    leave_one_out: Any = None  # () -> (n, p), the jackknife of the same model
+    df_resid: float | None = None
+    classical_se: Array | None = None  # (p,) of the fit
+    leave_one_out: Callable[[], Array] | None = None  # the jackknife of the same model, (n, p)
     _jackknife: Array | None = field(default=None, repr=False)
     _last_chunk: tuple[int, Part] | None = field(default=None, repr=False)
 
@@ -64,6 +68,11 @@ class DrawStream:
     def seed(self) -> int:
         """The seed that rebuilds every draw."""
         return self.rng.seed
+
+    @property
+    def n(self) -> int:
+        """Rows of the data."""
+        return self.kernel.n
 
     def batch(self, start: int, stop: int) -> Batch:
         """Draws ``start .. stop - 1``, a pure function of (seed, i) for each of them, to the last bit."""
@@ -154,8 +163,26 @@ class DrawStream:
     def jackknife(self) -> Array:
         """(n, p) coefficients without each row in turn, computed once."""
         if self._jackknife is None:
+            if self.leave_one_out is None:
+                raise InferenceError(
+                    asked="leave-one-out estimates of these statistics",
+                    found="this stream was made without a jackknife",
+                    remedy="ci_type='percentile' or 'expanded' needs none",
+                )
             self._jackknife = self.leave_one_out()
         return self._jackknife
+
+    def looks_unequal(self, ratio: float) -> bool:
+        """Whether some robust standard error differs from the classical one by more than the factor ``ratio``.
+
+        The robust one is HC3, which for an lm *is* the root of the summed squares of the jackknife's moves.
+        """
+        if self.classical_se is None:
+            return False
+        robust = np.sqrt(np.nansum((self.jackknife() - self.observed) ** 2, axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotient = robust / self.classical_se
+        return bool(np.any((quotient > ratio) | (quotient < 1.0 / ratio)))
 
     def _chunk(self, chunk: int) -> Part:
         """Draws ``chunk * size ..`` of a fixed grid, the last one computed kept at hand.
@@ -236,14 +263,58 @@ def case_bootstrap_stream(
             found=f"the random effects {', '.join(spec.random_terms)}: rows of one group belong together",
             remedy="scheme='parametric', or scheme='cluster' to draw whole groups",
         )
-    from .leave_out import leave_one_out_lm
-
-    kernel = LmKernel.from_bundle(bundle, want_se=want_se, errors=errors)
-    observed_se = None
-    if want_se:
-        observed_se = kernel.refit(np.ones((1, bundle.n)))[2]
-        observed_se = None if observed_se is None else observed_se[0]
+    kernel = refit_kernel(spec, bundle, fit, errors=errors, want_se=want_se)
+    observed_se = kernel.refit(np.ones((1, bundle.n)))[2] if want_se else None
     return DrawStream(
-        kernel=kernel, rng=RNG.from_seed(seed), names=tuple(bundle.X_names), observed=fit.coef,
-        observed_se=observed_se, want_se=want_se, errors=errors, leave_one_out=lambda: leave_one_out_lm(bundle),
-    )  # fmt: skip
+        kernel=kernel,
+        rng=RNG.from_seed(seed),
+        names=tuple(bundle.X_names),
+        observed=fit.coef,
+        observed_se=None if observed_se is None else observed_se[0],
+        want_se=want_se,
+        errors=errors,
+        df_resid=fit.df_resid,
+        classical_se=np.sqrt(np.diag(fit.vcov)),
+        leave_one_out=lambda: leave_one_out(kernel),
+    )
+
+
+def refit_kernel(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, *, errors: str = "iid", want_se: bool = False
+) -> LmKernel | GlmKernel:
+    """What refits this model to any resample of its rows."""
+    if spec.is_lm:
+        return LmKernel.from_bundle(bundle, errors=errors, want_se=want_se)
+    return GlmKernel.from_fit(spec, bundle, fit, errors=errors, want_se=want_se)
+
+
+def open_stream(
+    how: str,
+    scheme: str | None,
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    *,
+    seed: int | None = None,
+    errors: str = "iid",
+    want_se: bool = False,
+) -> DrawStream:
+    """The stream behind ``infer(how, scheme)``; a table and a lookup.
+
+    Raises
+    ------
+    InferenceError
+        For a ``how`` or a ``scheme`` that has no stream.
+    """
+    opener = STREAMS.get((how, scheme or "case"))
+    if opener is None:
+        known = ", ".join(f"how={h!r} with scheme={s!r}" for h, s in STREAMS)
+        raise InferenceError(
+            asked=f"a stream of draws for how={how!r}, scheme={scheme!r}",
+            found=f"streams there are: {known}",
+            remedy="how='boot'",
+        )
+    return opener(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
+
+
+STREAMS = MappingProxyType({("boot", "case"): case_bootstrap_stream})

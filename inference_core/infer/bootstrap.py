@@ -1,0 +1,193 @@
+"""Bootstrap inference for the coefficients of an lm or glm."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from inference_core.errors import InferenceCoreWarning, InferenceError
+from inference_core.progress import Cancel, Progress
+from inference_core.states.bundle import DataBundle
+from inference_core.states.fit import FitState
+from inference_core.states.inference import InferenceState, ResamplesState
+from inference_core.states.spec import ModelSpec
+
+from .intervals import check_interval_request, summarise
+from .intervals.requirements import check_alternative
+from .resample.common import FAILURE_SHARE
+from .resample.leave_out import leave_one_out
+from .resample.stream import case_bootstrap_stream, open_stream, refit_kernel
+
+
+def compute_bootstrap_params(
+    spec: ModelSpec, bundle: DataBundle, n_boot: int = 1000, seed: int | None = None, n_jobs: int = 1
+) -> np.ndarray:
+    """Case-bootstrap draws of the coefficients.
+
+    Parameters
+    ----------
+    spec, bundle
+        The model; it is fitted here.
+    n_boot : int
+        Number of draws.
+    seed : int, optional
+        Draw i is a function of (seed, i), so a larger ``n_boot`` keeps the earlier draws.
+    n_jobs : int
+        1 here, -1 on all cores; the draws do not depend on it.
+
+    Returns
+    -------
+    (n_boot, p)
+        NaN rows where a refit failed, NaN columns where the design drops one.
+    """
+    stream = case_bootstrap_stream(spec, bundle, _fit(spec, bundle), seed=seed)
+    return stream.collect(n_boot, n_jobs=n_jobs).samples
+
+
+def compute_bootstrap_pvalue(
+    observed: np.ndarray, boot_samples: np.ndarray, null: float = 0.0, alternative: str = "two-sided"
+) -> np.ndarray:
+    """Share of draws on the other side of the null, counted with the observed one.
+
+    2 (c + 1) / (B + 1) with c the draws in the smaller tail beyond ``null`` (ties included), at most 1; one-sided
+    (c + 1) / (B + 1) with c the draws that contradict the alternative.
+
+    Parameters
+    ----------
+    observed : (p,)
+        Observed statistics; NaN gives NaN.
+    boot_samples : (n_boot, p)
+        Draws; NaN rows are left out.
+    null : float
+        The value under test.
+    alternative : {"two-sided", "greater", "less"}
+
+    Returns
+    -------
+    (p,)
+    """
+    check_alternative(alternative)
+    observed = np.atleast_1d(np.asarray(observed, float))
+    samples = np.asarray(boot_samples, float).reshape(len(boot_samples), -1)
+    size = (~np.isnan(samples)).sum(0)
+    at_most = ((samples <= null).sum(0) + 1) / (size + 1)
+    at_least = ((samples >= null).sum(0) + 1) / (size + 1)
+    if alternative == "two-sided":
+        p = np.minimum(1.0, 2.0 * np.minimum(at_most, at_least))
+    else:
+        p = at_most if alternative == "greater" else at_least
+    return np.where(np.isnan(observed) | (size == 0), np.nan, p)
+
+
+def compute_jackknife_coefs(spec: ModelSpec, bundle: DataBundle) -> np.ndarray:
+    """Coefficients without each row in turn, (n, p): exact, for BCa's acceleration and for jackknife tables.
+
+    NaN rows where the refit does not exist (a row that alone carries a coefficient).
+    """
+    return leave_one_out(refit_kernel(spec, bundle, _fit(spec, bundle)))
+
+
+def compute_params_bootstrap(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    conf_level: float = 0.95,
+    n_boot: int = 1000,
+    ci_type: str = "bca",
+    seed: int | None = None,
+    save_resamples: bool = True,
+    n_jobs: int = 1,
+    null: float = 0.0,
+    alternative: str = "two-sided",
+    *,
+    errors: str = "iid",
+    scheme: str | None = None,
+    verbose: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> InferenceState:
+    """Bootstrap standard errors, limits and p-values of the coefficients.
+
+    Parameters
+    ----------
+    spec, bundle, fit
+        The fitted model.
+    conf_level : float
+        Between 0 and 1.
+    n_boot : int
+        Number of draws; 199 is the least for 95 % limits, 9,999 lets one quote two digits.
+    ci_type : {"percentile", "basic", "normal", "bca", "studentized", "expanded"}
+    seed : int, optional
+        None picks one, which the result carries.
+    save_resamples : bool
+        Keep the draws.
+    n_jobs : int
+        Workers; the draws do not depend on it.
+    null, alternative
+        The hypothesis under test.
+    errors : {"iid", "HC0", "HC1", "HC2", "HC3", "HC4"}
+        Standard error inside and outside the draws, for studentized limits.
+    scheme : {"case"}, optional
+        What is drawn anew: rows.
+    verbose, progress, cancel
+        The protocol of every long loop; a cancelled run returns what it has, marked so.
+
+    Raises
+    ------
+    InferenceError
+        Before any refit: an unknown type or too few draws for the level. After: no refit gave an estimate.
+
+    Warns
+    -----
+    InferenceCoreWarning
+        More than 10 % of the refits failed.
+    """
+    df = fit.df_resid
+    check_interval_request(ci_type, n_boot, conf_level, alternative, df, bundle.n / df if df > 0 else 1.0)
+    stream = open_stream(
+        "boot", scheme, spec, bundle, fit, seed=seed, errors=errors, want_se=ci_type == "studentized"
+    )
+    draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
+    _judge_failures(draws, spec)
+    return summarise(
+        draws, stream, ci_type=ci_type, conf_level=conf_level, null=null, alternative=alternative,
+        save_resamples=save_resamples,
+    )  # fmt: skip
+
+
+def resamples_of(inference: InferenceState, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> ResamplesState | None:
+    """The stored draws of a bootstrap table as a container that can rebuild the rows of each; None without draws."""
+    if inference.boot_samples is None or inference.draw_status is None:
+        return None
+    stream = open_stream("boot", inference.scheme, spec, bundle, fit, seed=inference.seed)
+    return stream.resamples(
+        inference.boot_samples, inference.draw_status, n_requested=inference.n_requested or 0,
+        cancelled=inference.cancelled,
+    )  # fmt: skip
+
+
+def _judge_failures(draws: ResamplesState, spec: ModelSpec) -> None:
+    done, failed = len(draws.status), draws.n_failed
+    if not failed or failed <= FAILURE_SHARE * done:
+        return
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in draws.failures.items())
+    if failed == done:
+        raise InferenceError(
+            asked=f"a bootstrap of {spec.formula} with {done:,} draws",
+            found=f"not one refit gave an estimate ({reasons})",
+            remedy="leave out a term, merge rare levels, or use how='asymp'",
+        )
+    warnings.warn(
+        InferenceCoreWarning(
+            f"{failed:,} of {done:,} refits failed ({reasons}); limits and p-values rest on the others"
+        ),
+        stacklevel=3,
+    )
+
+
+def _fit(spec: ModelSpec, bundle: DataBundle) -> FitState:
+    from inference_core.fit import fit_model
+
+    return fit_model(spec, bundle)
+
