@@ -33,9 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ready = []
     for case in load_cases(metafunc.config.getoption("reference")):
         if answers(case) is None:
-            account.waiting_cases[
-                f"{case.quantity} ({case.fun})" if case.quantity in ANSWERS else case.quantity
-            ] += 1
+            account.waiting_cases[f"{case.quantity} ({case.fun})" if case.quantity in ANSWERS else case.quantity] += 1
         else:
             ready.append(pytest.param(case, id=case.id))
     metafunc.parametrize("case", ready)

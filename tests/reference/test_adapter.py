@@ -75,9 +75,7 @@ def test_within_tolerance_and_just_outside():
 
 
 def test_a_field_may_have_its_own_tolerance():
-    assert not judged(
-        {"loose": 1.0, "tables": {"loose": 1.0}}, {"loose": 1.4, "tables": {"loose": 0.6}}
-    ).failures
+    assert not judged({"loose": 1.0, "tables": {"loose": 1.0}}, {"loose": 1.4, "tables": {"loose": 0.6}}).failures
     assert judged({"loose": 1.0}, {"loose": 1.6}).failures
 
 

@@ -65,7 +65,8 @@ def _differences(name: str, got, wanted, allowed) -> list[str]:
     if a.shape != b.shape:
         return [f"{name}: shape {a.shape}, not {b.shape}"]
     with np.errstate(invalid="ignore"):
-        fine = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= allowed)
+        near = np.isfinite(b) & (np.abs(a - b) <= allowed)
+        fine = (a == b) | (np.isnan(a) & np.isnan(b)) | near
     if fine.all():
         return []
     where = tuple(int(i[0]) for i in np.nonzero(~np.atleast_1d(fine)))

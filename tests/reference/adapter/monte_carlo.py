@@ -9,7 +9,7 @@ from .case import Case
 from .table import column, limits
 
 SEED = 20261123
-B = 10_000
+B = 100_000  # ten times R's: our own error is the small one, and limits far in the tail have a known one
 TYPES = {
     "percentile": "percentile_boot",
     "basic": "basic_boot",
@@ -23,15 +23,9 @@ def mc_bootstrap_cases(case: Case) -> Answer:
     m = case.fitted()
     reference = case.values
     observed = m.fit_state.coef
-    draws = (
-        m.infer(how="boot", n_boot=B, ci_type="percentile", seed=SEED)
-        .resamples.select(m.bundle.X_names)
-        .to_numpy()
-    )
+    draws = m.infer(how="boot", n_boot=B, ci_type="percentile", seed=SEED).resamples.select(m.bundle.X_names).to_numpy()
     n_reference = reference["R"]
-    both = np.sqrt(
-        1 + B / n_reference
-    )  # our Monte-Carlo errors -> those of the difference of two simulations
+    both = np.sqrt(1 + B / n_reference)  # our Monte-Carlo errors -> those of the difference of two simulations
     sd, centre = draws.std(axis=0, ddof=1), draws.mean(axis=0)
     values = {
         "t0": observed,

@@ -33,6 +33,4 @@ def robust_errors(case: Case) -> Answer:
             values[kind]["p"] = column(table, "p_value")[kept]
         if "ci95" in wanted:
             values[kind]["ci95"] = limits(table)[kept]
-    return Answer(
-        values, apart={kind: "R used the normal where we use t" for kind in values if kind.startswith("HC")}
-    )
+    return Answer(values, apart={kind: "R used the normal where we use t" for kind in values if kind.startswith("HC")})

@@ -8,7 +8,7 @@ from functools import reduce
 
 import polars as pl
 
-_COMPARISON = re.compile(r"""\s*([A-Za-z_.][\w.]*)\s*(==|!=|<=|>=|<|>|%in%)\s*(.+?)\s*$""")
+_COMPARISON = re.compile(r"\s*([A-Za-z_.][\w.]*)\s*(==|!=|<=|>=|<|>|%in%)\s*(.+?)\s*")
 _OPERATORS = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
     ">": operator.gt, ">=": operator.ge,
@@ -22,7 +22,7 @@ def read_subset(text: str) -> pl.Expr:
 
 
 def _comparison(text: str) -> pl.Expr:
-    found = _COMPARISON.match(text)
+    found = _COMPARISON.fullmatch(text)
     if not found:
         raise ValueError(f"a subset may compare columns with literals; {text!r} does something else")
     name, sign, value = found.groups()
@@ -31,7 +31,7 @@ def _comparison(text: str) -> pl.Expr:
         inside = re.fullmatch(r"c\((.*)\)", value)
         if not inside:
             raise ValueError(f"%in% needs c(...), not {value!r}")
-        return column.is_in([_literal(v) for v in inside[1].split(",")])
+        return reduce(operator.or_, (column == _literal(v) for v in inside[1].split(",")))
     literal = _literal(value)
     return _OPERATORS[sign](column.cast(pl.String) if isinstance(literal, str) else column, literal)
 

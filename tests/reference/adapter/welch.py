@@ -59,9 +59,7 @@ def welch_k_group(case: Case) -> Answer:
             pairs["lo"].append(limits(table)[j, 0])
             pairs["hi"].append(limits(table)[j, 1])
     groups = _groups(case)
-    return Answer(
-        {"pairs": pairs, "mean": groups["estimate"], "se_mean": groups["se"], "df_mean": groups["df"]}
-    )
+    return Answer({"pairs": pairs, "mean": groups["estimate"], "se_mean": groups["se"], "df_mean": groups["df"]})
 
 
 def _groups(case: Case) -> dict[str, np.ndarray]:
