@@ -1,12 +1,13 @@
 """Small documented frames that ship with the package: ``load_dataset("mtcars")``.
 
-Factors come as ``pl.Enum`` with their levels in the order that R has them. A polars frame cannot say that an Enum is
-*ordered*, and a mark that got lost on the first ``filter`` would be worse than none, so ordered factors are treatment
-coded like any other unless asked: ``model(..., contrasts=dataset_info("cake")["contrasts"])``, or ``ordered(x)`` in
-the formula, gives the polynomial contrasts that R gives them.
+Factors come as ``pl.Enum`` with their levels in the order that R has them. A polars frame cannot say that an
+Enum is *ordered*, and a mark that got lost on the first ``filter`` would be worse than none, so ordered
+factors are treatment coded like any other unless asked: ``model(...,
+contrasts=dataset_info("cake")["contrasts"])``, or ``ordered(x)`` in the formula, gives the polynomial
+contrasts that R gives them.
 
-The data are those of the reference cases (tests/reference/README.md says how they were written by R); the registry
-holds sources, licences, a description and unit for each column, and the words that sentences use.
+The data are those of the reference cases (tests/reference/README.md says how they were written by R); the
+registry holds sources, licences, a description and unit for each column, and the words that sentences use.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import DataError
-from ..formula.names import suggest
+from inference_core.errors import DataError
+from inference_core.formula.names import suggest
 
 __all__ = ["dataset_info", "dataset_of", "list_datasets", "load_dataset"]
 
@@ -29,7 +30,7 @@ _TYPES = {"double": pl.Float64, "integer": pl.Int64, "string": pl.String, "logic
 
 @lru_cache(maxsize=1)
 def _registry() -> dict[str, dict[str, Any]]:
-    return json.loads(files(__package__).joinpath("registry.json").read_text(encoding="utf-8"))
+    return json.loads(files(__name__).joinpath("registry.json").read_text(encoding="utf-8"))
 
 
 def list_datasets() -> tuple[str, ...]:
@@ -44,7 +45,9 @@ def _entry(name: str) -> dict[str, Any]:
         raise DataError(
             asked=f"the data set {name!r}",
             found=f"there is none of that name; there are {', '.join(registry)}",
-            remedy=f'did you mean "{near}"?' if near else "choose one of these, or read a file: model(formula, 'my.csv')",
+            remedy=f'did you mean "{near}"?'
+            if near
+            else "choose one of these, or read a file: model(formula, 'my.csv')",
         )
     return registry[name]
 
@@ -60,11 +63,11 @@ def dataset_info(name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``title, description, source, licence, origin`` ("experiment", "observational" or "case-control"), ``rows``,
-        ``response`` (the usual one), ``unit_name`` and ``units`` (one row, rows), ``group`` and ``groups``,
-        ``contrasts`` (codings that R gives its ordered factors), ``columns`` (name -> description, unit, type,
-        levels) and ``labels`` (name -> words for sentences: response, unit, name, step, event, levels). A copy:
-        change it freely.
+        ``title, description, source, licence, origin`` ("experiment", "observational" or "case-control"),
+        ``rows``, ``response`` (the usual one), ``unit_name`` and ``units`` (one row, rows), ``group`` and
+        ``groups``, ``contrasts`` (codings that R gives its ordered factors), ``columns`` (name ->
+        description, unit, type, levels) and ``labels`` (name -> words for sentences: response, unit, name,
+        step, event, levels). A copy: change it freely.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def _frame(name: str) -> pl.DataFrame:
     entry = _entry(name)
     columns: dict[str, dict[str, Any]] = entry["columns"]
     schema = {c: _TYPES.get(spec["type"], pl.String) for c, spec in columns.items()}
-    path = files(__package__).joinpath("data", entry["file"])
+    path = files(__name__).joinpath("data", entry["file"])
     frame = pl.read_csv(path.read_bytes(), schema=schema, null_values=[""])
     factors = [pl.col(c).cast(pl.Enum(spec["levels"])) for c, spec in columns.items() if "levels" in spec]
     return frame.with_columns(factors)
@@ -109,7 +112,8 @@ def load_dataset(name: str) -> pl.DataFrame:
 def dataset_of(frame: pl.DataFrame) -> str | None:
     """The data set a frame was made from, judged by its columns; None if it could be several or none.
 
-    Rows may have been left out and columns added; every column of the data set must still be there with its levels.
+    Rows may have been left out and columns added; every column of the data set must still be there with its
+    levels.
     """
     schema = frame.schema
     fitting = [

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import DataError, FormulaError, InferenceCoreWarning
-from ..formula.guard import Expression
-from ..formula.parse import ParsedFormula, operands, parse_formula
-from ..formula.tokens import shorten
-from ..formula.values import Factor
-from ..solvers.lstsq import rank_of_design
-from ..states import Array, DataBundle, ModelSpec
+from inference_core.errors import DataError, FormulaError, InferenceCoreWarning
+from inference_core.formula.guard import Expression
+from inference_core.formula.parse import ParsedFormula, operands, parse_formula
+from inference_core.formula.tokens import shorten
+from inference_core.formula.values import Factor
+from inference_core.solvers.lstsq import rank_of_design
+from inference_core.states import Array, DataBundle, ModelSpec
+
 from .codings import check_contrasts
 from .columns import Columns, check_type, complete_rows, is_text, numbers_among_text, require_columns
 from .matrix import OperandValue, assemble, learn_operand, name_columns, term_states
@@ -49,13 +50,14 @@ def build_bundle(
     family, link, method : str
         Go into the specification as they are; the family also says how a text response is read.
     missing : {"drop", "raise"}
-        Rows with a null or NaN in any used column are left out before any transform learns from them, or refused.
+        Rows with a null or NaN in any used column are left out before any transform learns from them, or
+        refused.
     contrasts : dict, optional
-        Column (or operand such as ``"factor(cyl)"``) to ``"treatment" | "sum" | "helmert" | "poly" | "sequential"``,
-        R's ``contr.*`` names, ``("treatment", reference)``, or a (levels, columns) matrix.
+        Column (or operand such as ``"factor(cyl)"``) to ``"treatment" | "sum" | "helmert" | "poly" |
+        "sequential"``, R's ``contr.*`` names, ``("treatment", reference)``, or a (levels, columns) matrix.
     weights, offset : str or (n_total,) array, optional
-        A column, an expression over columns, or one number per row of ``data``. The offset adds to the ``offset()``
-        terms of the formula.
+        A column, an expression over columns, or one number per row of ``data``. The offset adds to the
+        ``offset()`` terms of the formula.
 
     Returns
     -------
@@ -88,7 +90,9 @@ def build_bundle(
     require_columns(used, names, shorten(asked, 120))
     if any(o.text == parsed.response.text for o in terms.operands):
         raise FormulaError(
-            shorten(asked, 120), f'the response "{parsed.response.text}" is also on the right', "take it out there"
+            shorten(asked, 120),
+            f'the response "{parsed.response.text}" is also on the right',
+            "take it out there",
         )
     for name in used:
         check_type(name, frame.get_column(name))
@@ -129,12 +133,10 @@ def build_bundle(
     return _spec(parsed, terms, values, family_name, link, method), bundle
 
 
-# ---- steps ---------------------------------------------------------------------------------------------------------
+# ---- steps -------------------------------------------------------------------------------------------------
 
 
-def _used_columns(
-    parsed: ParsedFormula, terms: Terms, requests: list[RowValue | None], asked: str
-) -> list[str]:
+def _used_columns(parsed: ParsedFormula, terms: Terms, requests: list[RowValue | None], asked: str) -> list[str]:
     """Every column that the model looks at, in order of appearance, each once."""
     used: dict[str, None] = {}
     if parsed.response is not None:
@@ -153,11 +155,9 @@ def _used_columns(
 
 
 def _read_as_numbers(parsed: ParsedFormula, terms: Terms) -> frozenset[str]:
-    """Columns that only ever appear as as_number(column): their text is missing where it spells no number."""
+    """Columns inside as_number(): their text is missing where it spells no number."""
     expressions = [*terms.operands, *([parsed.response] if parsed.response is not None else [])]
-    read = {e.columns[0] for e in expressions if "as_number(" in e.text and len(e.columns) == 1}
-    plain = {c for e in expressions if "as_number(" not in e.text for c in e.columns}
-    return frozenset(read - plain)
+    return frozenset(c for e in expressions for c in e.columns_under("as_number"))
 
 
 def _check_rows(n_total: int, n: int, lacking: dict[str, int], missing: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, FormulaError
-from ..formula.names import first_few, suggest
-from ..formula.transforms import number_label
-from ..states import Array
+from inference_core.errors import DataError, FormulaError
+from inference_core.formula.names import first_few, suggest
+from inference_core.formula.transforms import number_label
+from inference_core.states import Array
 
 CODINGS = ("treatment", "sum", "helmert", "poly", "sequential")
 _ALIASES = {
@@ -80,9 +81,13 @@ def make_coding(request: Any, levels: tuple[str, ...], name: str, *, ordered: bo
     reference: str | None = None
     if isinstance(request, (tuple, list)):
         if len(request) != 2:
-            raise FormulaError(asked, f"{len(request)} values in place of (coding, reference)", 'write ("treatment", "B")')
+            raise FormulaError(
+                asked, f"{len(request)} values in place of (coding, reference)", 'write ("treatment", "B")'
+            )
         request, given = request
-        reference = given if isinstance(given, str) else number_label(given) if isinstance(given, (int, float)) else None
+        reference = (
+            given if isinstance(given, str) else number_label(given) if isinstance(given, (int, float)) else None
+        )
         if reference is None:
             raise FormulaError(asked, f"a reference of type {type(given).__name__}", 'write ("treatment", "B")')
     kind = coding_name(request if request is not None else ("poly" if ordered else "treatment"), asked)
@@ -114,7 +119,7 @@ def _suffixes(kind: str, levels: tuple[str, ...]) -> tuple[str, ...]:
     if kind == "helmert":
         return tuple(f"[H.{name}]" for name in levels[1:])
     if kind == "sequential":
-        return tuple(f"[{after}-{before}]" for before, after in zip(levels, levels[1:], strict=False))
+        return tuple(f"[{after}-{before}]" for before, after in pairwise(levels))
     return tuple((".L", ".Q", ".C")[j] if j < 3 else f"^{j + 1}" for j in range(len(levels) - 1))
 
 
@@ -152,7 +157,8 @@ def check_contrasts(contrasts: Mapping[str, Any] | None, columns: list[str]) -> 
         if isinstance(value, str):
             coding_name(value, f'contrasts={{"{key[:40]}": "{value[:40]}"}}')
         if key not in columns:
-            from ..formula.guard import admit
+            from inference_core.formula.guard import admit
+
             from .columns import require_columns
 
             expression = admit(key)

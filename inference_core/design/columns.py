@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import DataError, FormulaError
-from ..formula.names import first_few, suggest
-from ..formula.transforms import parse_number
-from ..formula.values import Factor
-from ..states import Array
+from inference_core.errors import DataError, FormulaError
+from inference_core.formula.names import first_few, suggest
+from inference_core.formula.transforms import parse_number
+from inference_core.formula.values import Factor
+from inference_core.states import Array
 
 MISSING_TEXT = "NA"  # in a column of text this is a missing value; an Enum that lists it keeps it as a level
 
@@ -47,7 +47,9 @@ def check_type(name: str, series: pl.Series) -> None:
             remedy=f'make a number first, as (pl.col("{name}") - pl.col("{name}").min()).dt.total_days()',
         )
     raise DataError(
-        asked=f'column "{name}"', found=f"it holds {dtype}, and a model needs numbers or groups", remedy="convert it first"
+        asked=f'column "{name}"',
+        found=f"it holds {dtype}, and a model needs numbers or groups",
+        remedy="convert it first",
     )
 
 
@@ -90,12 +92,14 @@ def complete_rows(
 
 
 def level_names(series: pl.Series) -> tuple[str, ...]:
-    """Levels of a column of text or categories, in order: an Enum's own, a Categorical's own, otherwise sorted."""
+    """Levels of a column of text or categories, in order: an Enum's own, a Categorical's own, otherwise
+    sorted.
+    """
     if isinstance(series.dtype, pl.Enum):
         return tuple(series.dtype.categories.to_list())
     if isinstance(series.dtype, pl.Categorical):
-        present = set(series.unique().drop_nulls().cast(pl.String).to_list())
-        return tuple(c for c in series.cat.get_categories().to_list() if c in present)
+        present = series.unique().drop_nulls()  # the pool of categories is shared: other columns' are not ours
+        return tuple(present.cast(pl.String).gather(present.to_physical().arg_sort()).to_list())
     return tuple(sorted(series.unique().drop_nulls().to_list()))
 
 

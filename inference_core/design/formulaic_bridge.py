@@ -1,13 +1,13 @@
 """The one file that talks to formulaic: the grammar of composite formulas, and the codings of factors.
 
-formulaic never sees a user's text. The grammar is parsed over placeholders (``(v0 + v1)**2``), which the guard has
-already admitted one by one; the codings are asked for by level count. What formulaic 1.2 does otherwise than R, or
-without a bound, is put right here: the number of terms is capped *while* it expands, ``%in%`` means R's, and
-``(a + b)^k`` does not run through all k-tuples. Evaluation with saved state is ours (``formula.evaluate``), so that
-no text is ever evaluated as Python and a saved design is plain data.
+formulaic never sees a user's text. The grammar is parsed over placeholders (``(v0 + v1)**2``), which the
+guard has already admitted one by one; the codings are asked for by level count. What formulaic 1.2 does
+otherwise than R, or without a bound, is put right here: the number of terms is capped *while* it expands,
+``%in%`` means R's, and ``(a + b)^k`` does not run through all k-tuples. Evaluation with saved state is ours
+(``formula.evaluate``), so that no text is ever evaluated as Python and a saved design is plain data.
 
-formulaic imports pandas and takes most of a second, so the import happens on the first call. Sums, products and
-interactions of terms without parentheses, and treatment coding, do not come here at all.
+formulaic imports pandas and takes most of a second, so the import happens on the first call. Sums, products
+and interactions of terms without parentheses, and treatment coding, do not come here at all.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormulaError
-from ..states import Array
+from inference_core.errors import FormulaError
+from inference_core.states import Array
 
 MAX_TERMS = 2_000
 
@@ -136,7 +136,9 @@ def _parser() -> Callable[[], Any]:
 
 
 def coding_matrix(kind: str, k: int) -> Array:
-    """(k, k - 1) contrast matrix of R: contr.sum, contr.helmert (unscaled), contr.poly, or successive differences."""
+    """(k, k - 1) contrast matrix of R: contr.sum, contr.helmert (unscaled), contr.poly, or successive
+    differences.
+    """
     from formulaic.transforms import contrasts
 
     makers: dict[str, Callable[[], Any]] = {

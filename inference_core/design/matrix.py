@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..formula.evaluate import apply, learn
-from ..formula.guard import Expression
-from ..formula.transforms import as_factor
-from ..formula.values import Basis, Factor, Value
-from ..states import Array
+from inference_core.errors import DataError
+from inference_core.formula.evaluate import apply, learn
+from inference_core.formula.guard import Expression
+from inference_core.formula.transforms import as_factor
+from inference_core.formula.values import Basis, Factor, Value
+from inference_core.states import Array
+
 from .codings import Coding, full_coding, make_coding
 from .state import ColumnPart, OperandState, TermState
 from .terms import Terms, dummy_coded
@@ -50,13 +51,18 @@ def check_finite(values: Array, text: str, row_of: Array | None) -> None:
     row = int(bad[0] if row_of is None else row_of[bad[0]])
     raise DataError(
         asked=f"{text} as part of the model",
-        found=f"{text} is not a finite number in {bad.size} of {values.shape[0]} rows, first in row {row}",
+        found=f"{text} is not a finite number in {bad.size} of {values.shape[0]} rows, "
+        f"first in row {row} (counted from 0)",
         remedy="look at the values there; log() needs values above 0, sqrt() values from 0 on",
     )
 
 
 def learn_operand(
-    expression: Expression, columns: Callable[[str], Value], n: int, contrasts: Mapping[str, Any], row_of: Array
+    expression: Expression,
+    columns: Callable[[str], Value],
+    n: int,
+    contrasts: Mapping[str, Any],
+    row_of: Array,
 ) -> OperandValue:
     """Evaluate one operand on the training rows and remember what new rows will need."""
     value, learned = learn(expression, columns, n)
@@ -103,9 +109,7 @@ def _contrast_for(expression: Expression, contrasts: Mapping[str, Any]) -> Any:
     return None
 
 
-def apply_operand(
-    state: OperandState, expression: Expression, columns: Callable[[str], Value], n: int
-) -> OperandValue:
+def apply_operand(state: OperandState, expression: Expression, columns: Callable[[str], Value], n: int) -> OperandValue:
     """Evaluate one operand on new rows; a level that the training rows did not have is refused by name."""
     value = apply(expression, columns, n, state.learned)
     if isinstance(value, np.ndarray) and value.dtype == bool:
@@ -158,7 +162,9 @@ def term_states(terms: Terms, operands: list[OperandValue]) -> tuple[TermState, 
 def name_columns(
     intercept: bool, terms: tuple[TermState, ...], operands: tuple[OperandState, ...]
 ) -> tuple[tuple[str, ...], Array, tuple[tuple[ColumnPart, ...], ...]]:
-    """Labels (p,), source term of each column (p,) with -1 for the intercept, and what each column is made of."""
+    """Labels (p,), source term of each column (p,) with -1 for the intercept, and what each column is made
+    of.
+    """
     names: list[str] = [INTERCEPT] if intercept else []
     source: list[int] = [-1] if intercept else []
     parts: list[tuple[ColumnPart, ...]] = [()] if intercept else []
@@ -181,16 +187,19 @@ def _pieces(operand: OperandState, dummy: bool) -> list[tuple[str, ColumnPart]]:
     if operand.kind == "number":
         return [(operand.text, ColumnPart(operand.text, operand.column, "number", 0))]
     if operand.kind == "basis":
-        many = len(operand.labels) > 1 or operand.labels != ("1",)
+        single = len(operand.labels) == 1  # R's poly(x, 1) has no number either
         return [
-            (f"{operand.text}[{label}]" if many or True else operand.text,
+            (operand.text if single else f"{operand.text}[{label}]",
              ColumnPart(operand.text, operand.column, "basis", j))
             for j, label in enumerate(operand.labels)
         ]  # fmt: skip
     coding = operand.full if dummy else operand.coding
     assert coding is not None
     return [
-        (operand.text + suffix, ColumnPart(operand.text, operand.column, "factor", j, coding.kind, *_stands_for(coding, j)))
+        (
+            operand.text + suffix,
+            ColumnPart(operand.text, operand.column, "factor", j, coding.kind, *_stands_for(coding, j)),
+        )
         for j, suffix in enumerate(coding.suffixes)
     ]
 
@@ -207,9 +216,7 @@ def _stands_for(coding: Coding, j: int) -> tuple[str | None, str | None]:
     return None, None
 
 
-def assemble(
-    intercept: bool, terms: tuple[TermState, ...], operands: list[OperandValue], n: int, p: int
-) -> Array:
+def assemble(intercept: bool, terms: tuple[TermState, ...], operands: list[OperandValue], n: int, p: int) -> Array:
     """(n, p) design in C order, written block by block."""
     X = np.empty((n, p))
     for start in range(0, n, BLOCK):
@@ -222,11 +229,15 @@ def assemble(
             block: Array | None = None
             for i, dummy in zip(term.operands, term.dummy, strict=True):
                 new = operands[i].rows(start, stop, dummy)
-                if block is None:
-                    block = new
-                else:
-                    block = (new[:, :, None] * block[:, None, :]).reshape(stop - start, -1)
+                block = new if block is None else _products(block, new)
             assert block is not None  # a term has at least one operand
             X[start:stop, at : at + block.shape[1]] = block
             at += block.shape[1]
     return X
+
+
+def _products(left: Array, right: Array) -> Array:
+    """(b, k m) products of every column of ``left`` (k) with every column of ``right`` (m), left varying
+    fastest.
+    """
+    return (right[:, :, None] * left[:, None, :]).reshape(left.shape[0], -1)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import DataError
-from ..formula.evaluate import apply
-from ..formula.guard import admit, admit_column
-from ..formula.values import Basis, Factor
-from ..states import Array, DataBundle
+from inference_core.errors import DataError
+from inference_core.formula.evaluate import apply
+from inference_core.formula.guard import admit, admit_column
+from inference_core.formula.values import Basis, Factor
+from inference_core.states import Array, DataBundle
+
 from .columns import Columns, check_type, complete_rows, is_text, require_columns
 from .matrix import apply_operand, assemble, check_finite
 from .read import read_frame
@@ -102,5 +103,7 @@ def _check_column(name: str, series: pl.Series, state: DesignState) -> None:
         )
     if kind in ("number", "boolean") and is_text(series):
         raise DataError(
-            asked=f'new values of "{name}"', found="they are text, and the fit had numbers", remedy="give numbers"
+            asked=f'new values of "{name}"',
+            found="they are text, and the fit had numbers",
+            remedy="give numbers",
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import DataError
+from inference_core.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".ndjson", ".jsonl")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
@@ -25,9 +25,9 @@ def read_frame(data: Any) -> pl.DataFrame:
     Parameters
     ----------
     data : frame, str, Path or dict
-        A polars frame or lazy frame; anything narwhals knows (pandas, pyarrow, ...); the path of a csv, tsv, parquet,
-        json or ndjson file, the text formats also as ``.gz``; or a dict from column to values. Ordered or unordered
-        categories of pandas become a ``pl.Enum`` with their levels in the same order.
+        A polars frame or lazy frame; anything narwhals knows (pandas, pyarrow, ...); the path of a csv, tsv,
+        parquet, json or ndjson file, the text formats also as ``.gz``; or a dict from column to values.
+        Ordered or unordered categories of pandas become a ``pl.Enum`` with their levels in the same order.
 
     Returns
     -------
@@ -53,7 +53,9 @@ def read_frame(data: Any) -> pl.DataFrame:
         raise DataError(f"data as {rows}", "a model needs named columns", "write pl.DataFrame(rows) first")
     if isinstance(data, np.ndarray):
         raise DataError(
-            f"data as an array of shape {data.shape}", "its columns have no names", 'write {"x": array[:, 0], …}'
+            f"data as an array of shape {data.shape}",
+            "its columns have no names",
+            'write {"x": array[:, 0], …}',
         )
     return _read_foreign(data)
 
@@ -127,7 +129,9 @@ def _read_columns(data: Mapping[Any, Any]) -> pl.DataFrame:
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                f'column "{name}"', f"it cannot be read: {_first_line(error)}", "make it all numbers or all text"
+                f'column "{name}"',
+                f"it cannot be read: {_first_line(error)}",
+                "make it all numbers or all text",
             ) from None
     lengths = {c.len() for c in columns}
     if len(lengths) > 1:
@@ -183,7 +187,7 @@ def _read_path(path: Path) -> pl.DataFrame:
 
 
 def _no_file(path: Path) -> str:
-    from ..formula.names import suggest
+    from inference_core.formula.names import suggest
 
     folder = path.parent
     if not folder.is_dir():

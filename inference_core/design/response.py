@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError
-from ..formula.evaluate import learn
-from ..formula.guard import Expression
-from ..formula.names import first_few
-from ..formula.parse import ParsedFormula
-from ..formula.values import Basis, Factor, Value
-from ..states import Array
+from inference_core.errors import DataError
+from inference_core.formula.evaluate import learn
+from inference_core.formula.guard import Expression
+from inference_core.formula.names import first_few
+from inference_core.formula.parse import ParsedFormula
+from inference_core.formula.values import Basis, Factor, Value
+from inference_core.states import Array
+
 from .matrix import check_finite
 
 BINOMIAL = ("binomial", "quasibinomial")
@@ -28,7 +29,9 @@ class Response:
     levels: tuple[str, str] | None = None  # (failure, success)
 
 
-def build_response(parsed: ParsedFormula, columns: Callable[[str], Value], n: int, row_of: Array, family: str) -> Response:
+def build_response(
+    parsed: ParsedFormula, columns: Callable[[str], Value], n: int, row_of: Array, family: str
+) -> Response:
     """Evaluate the left side for a family.
 
     Raises

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import DataError
-from ..formula.evaluate import learn
-from ..formula.guard import Expression, admit, admit_column
-from ..formula.values import Basis, Factor, Value
-from ..states import Array
+from inference_core.errors import DataError
+from inference_core.formula.evaluate import learn
+from inference_core.formula.guard import Expression, admit, admit_column
+from inference_core.formula.values import Basis, Factor, Value
+from inference_core.states import Array
+
 from .matrix import check_finite
 from .state import OffsetState
 
@@ -72,7 +73,9 @@ def evaluate_row_value(
     value, learned = learn(request.expression, columns, n)
     if isinstance(value, (Factor, Basis)):
         raise DataError(
-            asked=f"{request.what} = {request.expression.text}", found="they are no numbers", remedy="name a numeric column"
+            asked=f"{request.what} = {request.expression.text}",
+            found="they are no numbers",
+            remedy="name a numeric column",
         )
     values = np.asarray(value, dtype=np.float64)
     check_finite(values, request.expression.text, rows)

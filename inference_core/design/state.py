@@ -55,7 +55,9 @@ class OffsetState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DesignState:
-    """Everything that new rows need. ``parts[j]`` says what design column j is made of (empty: the intercept)."""
+    """Everything that new rows need. ``parts[j]`` says what design column j is made of (empty: the
+    intercept).
+    """
 
     formula: str
     intercept: bool

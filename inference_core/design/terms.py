@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..errors import FormulaError
-from ..formula.guard import Expression, admit_column
-from ..formula.parse import operands
-from ..formula.tokens import Token, is_op, quote_name, shorten
+from inference_core.errors import FormulaError
+from inference_core.formula.guard import Expression, admit_column
+from inference_core.formula.parse import operands
+from inference_core.formula.tokens import Token, is_op, quote_name, shorten
+
 from .formulaic_bridge import MAX_TERMS, expand, too_many_terms
 
 
@@ -98,7 +99,9 @@ def _is_flat(pieces: list[Token | list[int]]) -> bool:
 
 
 def _expand_flat(pieces: list[Token | list[int]], asked: str) -> tuple[bool, list[frozenset[int]]]:
-    """Sums of ``a``, ``a:b``, ``a*b``, 0 and 1, with + and - between them; a lone dot is the sum of its columns."""
+    """Sums of ``a``, ``a:b``, ``a*b``, 0 and 1, with + and - between them; a lone dot is the sum of its
+    columns.
+    """
     if len(pieces) == 1 and isinstance(pieces[0], list):
         return True, [frozenset([i]) for i in pieces[0]]
     intercept = True
@@ -113,7 +116,9 @@ def _expand_flat(pieces: list[Token | list[int]], asked: str) -> tuple[bool, lis
             if isinstance(first, Token):  # 0 or 1; parse_formula lets no other number through
                 if len(product) > 1:
                     raise FormulaError(
-                        shorten(asked, 120), f"{first.value} inside an interaction", "write it as a term of its own"
+                        shorten(asked, 120),
+                        f"{first.value} inside an interaction",
+                        "write it as a term of its own",
                     )
                 intercept = (first.value == "1") == (sign > 0)
             else:
@@ -147,9 +152,9 @@ def _expand_product(product: list[Token | list[int]], asked: str) -> list[frozen
 def dummy_coded(terms: Terms, is_factor: list[bool]) -> list[tuple[bool, ...]]:
     """R's coding rule: which factors of each term get one column per level instead of contrasts.
 
-    A factor v in term T is coded by contrasts if T without v is empty, or is contained in an earlier term; otherwise
-    by dummies, because no earlier term spans that margin. Without an intercept, the first factor of the first term
-    that has one is coded by dummies too. (R: TermCode in model.c, and modelmatrix.)
+    A factor v in term T is coded by contrasts if T without v is empty, or is contained in an earlier term;
+    otherwise by dummies, because no earlier term spans that margin. Without an intercept, the first factor of
+    the first term that has one is coded by dummies too. (R: TermCode in model.c, and modelmatrix.)
     """
     out: list[list[bool]] = []
     for t, term in enumerate(terms.members):

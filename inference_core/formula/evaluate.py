@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, FormulaError
-from ..states import Array
+from inference_core.errors import DataError, FormulaError
+from inference_core.states import Array
+
 from .guard import Expression, literal_number
 from .names import suggest
 from .tokens import not_allowed
@@ -48,7 +49,13 @@ def apply(expression: Expression, columns: Callable[[str], Value], n: int, state
 
 class _Interpreter:
     def __init__(
-        self, expression: Expression, columns: Callable[[str], Value], n: int, states: list[Any], *, learning: bool
+        self,
+        expression: Expression,
+        columns: Callable[[str], Value],
+        n: int,
+        states: list[Any],
+        *,
+        learning: bool,
     ) -> None:
         self.expression, self.columns, self.n = expression, columns, n
         self.states, self.learning, self.position = states, learning, 0

@@ -1,10 +1,12 @@
-"""The safety guard: what an expression in a formula may be. Anything else is refused; nothing is ever executed.
+"""The safety guard: what an expression in a formula may be. Anything else is refused; nothing is ever
+executed.
 
-A formula may be typed into a panel that is served to a class, so it must not be able to run code. Three walls, each
-of which suffices alone: the tokenizer knows no brackets, braces, attributes or assignment; every word that is not one
-of our functions becomes a placeholder before Python's parser sees the text, so no column, level or dunder name is
-ever read as Python; and the tree that results is walked against the list below. What passes is interpreted by
-``evaluate``, which knows the same list and calls neither ``eval`` nor ``compile``.
+A formula may be typed into a panel that is served to a class, so it must not be able to run code. Three
+walls, each of which suffices alone: the tokenizer knows no brackets, braces, attributes or assignment; every
+word that is not one of our functions becomes a placeholder before Python's parser sees the text, so no
+column, level or dunder name is ever read as Python; and the tree that results is walked against the list
+below. What passes is interpreted by ``evaluate``, which knows the same list and calls neither ``eval`` nor
+``compile``.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import ast
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..errors import FormulaError
+from inference_core.errors import FormulaError
+
 from .tokens import RESERVED, Token, is_op, not_allowed, quote_name, shorten, spell, tokenize
 from .transforms import TRANSFORMS, Transform
 
 MAX_EXPONENT = 20
-MAX_TREE_DEPTH = 60
+MAX_TREE_DEPTH = 100
 MAX_NODES = 1_000
 _PLACEHOLDER = "column_{}_"
 
@@ -52,14 +55,24 @@ class Expression:
         """Positional arguments of the outermost call."""
         return tuple(self.tree.args) if isinstance(self.tree, ast.Call) else ()
 
+    def columns_under(self, function: str) -> tuple[str, ...]:
+        """Columns that are the direct argument of a call of ``function`` somewhere in the expression."""
+        calls = [n for n in ast.walk(self.tree) if isinstance(n, ast.Call)]
+        inside = [c.args[0] for c in calls if c.args and isinstance(c.func, ast.Name) and c.func.id == function]
+        return tuple(self.column_of[a.id] for a in inside if isinstance(a, ast.Name) and a.id in self.column_of)
+
     def part(self, tree: ast.expr) -> Expression:
         """A subtree as an expression of its own (its text is rebuilt from the tree)."""
-        names = tuple(dict.fromkeys(self.column_of[n.id] for n in ast.walk(tree) if _is_column(n, self.column_of)))
+        words = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name)]
+        names = tuple(dict.fromkeys(self.column_of[w] for w in words if w in self.column_of))
         return Expression(self.unparse(tree), tree, self.column_of, names)
 
     def unparse(self, tree: ast.expr) -> str:
         """Canonical text of a subtree."""
-        source = ast.unparse(tree)
+        try:
+            source = ast.unparse(tree)
+        except RecursionError:  # a refused expression may be deep; then the whole of it is named
+            return self.text
         for placeholder, column in self.column_of.items():
             source = source.replace(placeholder, quote_name(column))
         try:
@@ -140,7 +153,9 @@ def _to_python(tokens: list[Token], asked: str) -> tuple[str, dict[str, str]]:
 
 
 def _option_name(word: str) -> str:
-    """R's ``Boundary.knots`` as our ``boundary_knots``; a word that is no identifier stays and fails to parse."""
+    """R's ``Boundary.knots`` as our ``boundary_knots``; a word that is no identifier stays and fails to
+    parse.
+    """
     return word.replace(".", "_").lower()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import FormulaError
+from inference_core.errors import FormulaError
+
 from .guard import MAX_EXPONENT, Expression, admit_tokens
 from .tokens import Token, is_op, not_allowed, shorten, spell, split_top, tokenize
 
@@ -95,7 +96,7 @@ def parse_formula(text: str) -> ParsedFormula:
     return ParsedFormula(text, response, pair, tuple(fixed), tuple(offsets), tuple(random))
 
 
-# ---- the right side ------------------------------------------------------------------------------------------------
+# ---- the right side ----------------------------------------------------------------------------------------
 
 
 def _summands(tokens: list[Token], text: str) -> list[tuple[str, list[Token]]]:
@@ -207,9 +208,7 @@ def _random_terms(inner: list[Token], text: str) -> list[RandomTerm]:
         name = ":".join(g.text for g in group)
         label = spell_terms(effects)
         bar = bars[0].value
-        out.append(
-            RandomTerm(f"({label} {bar} {name})", tuple(effects), label, group, name, bar == "|", source)
-        )
+        out.append(RandomTerm(f"({label} {bar} {name})", tuple(effects), label, group, name, bar == "|", source))
     return out
 
 
@@ -243,7 +242,7 @@ def _is_group(member: list[Token]) -> bool:
     return bool(member) and member[0].kind == "name" and member[0].value in ("factor", "ordered") and len(member) > 3
 
 
-# ---- operands ------------------------------------------------------------------------------------------------------
+# ---- operands ----------------------------------------------------------------------------------------------
 
 
 def operands(tokens: tuple[Token, ...] | list[Token], text: str) -> list[Token | Expression]:
@@ -316,22 +315,22 @@ def _check_operand(piece: Token | Expression, previous: str, text: str) -> None:
                 shorten(text, 120), "cbind() on the right of ~", "write cbind(successes, failures) ~ terms"
             )
         if not piece.columns:
-            raise FormulaError(
-                shorten(text, 120), f'"{shorten(piece.text, 60)}" uses no column', "name a column in it"
-            )
+            raise FormulaError(shorten(text, 120), f'"{shorten(piece.text, 60)}" uses no column', "name a column in it")
     elif piece.kind == "number":
         power = previous in ("^", "**")
         whole = piece.value.isdigit()
         if power and not (whole and 1 <= int(piece.value[:9]) <= MAX_EXPONENT):
             raise FormulaError(
                 asked=shorten(text, 120),
-                found=f"the power {shorten(piece.value, 20)} of terms; a whole number from 1 to {MAX_EXPONENT} is needed",
+                found=f"the power {shorten(piece.value, 20)} of terms; "
+                f"a whole number from 1 to {MAX_EXPONENT} is needed",
                 remedy="(a + b)^2 gives both and their interaction; I(x^2) is the square of x",
             )
         if not power and piece.value not in ("0", "1"):
             raise FormulaError(
                 asked=shorten(text, 120),
-                found=f"the number {shorten(piece.value, 20)} as a term; only 1 and 0 (with and without intercept) are terms",
+                found=f"the number {shorten(piece.value, 20)} as a term; "
+                "only 1 and 0 (with and without intercept) are terms",
                 remedy="write I(2 * x) for arithmetic, offset(x) for a part with a known coefficient",
             )
     elif piece.kind == "string":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from ..errors import DataError, FormulaError
-from ..states import Array
+from inference_core.errors import DataError, FormulaError
+from inference_core.states import Array
 
 MAX_DEGREE = 20
 MAX_DF = 50
@@ -18,7 +18,12 @@ MAX_DF = 50
 
 def whole_number(value: Any, function: str, option: str, low: int, high: int) -> int:
     """``value`` as an int between the bounds, or a refusal that names function and option."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value != int(value)
+        or not low <= value <= high
+    ):
         raise FormulaError(
             asked=f"{function}(…, {option} = {value})",
             found=f"{option} is a whole number from {low} to {high}",
@@ -27,7 +32,7 @@ def whole_number(value: Any, function: str, option: str, low: int, high: int) ->
     return int(value)
 
 
-# ---- polynomials ---------------------------------------------------------------------------------------------------
+# ---- polynomials -------------------------------------------------------------------------------------------
 
 
 def learn_poly(x: Array, degree: int) -> tuple[int, float, float, Array, Array]:
@@ -35,9 +40,9 @@ def learn_poly(x: Array, degree: int) -> tuple[int, float, float, Array, Array]:
 
     The three-term recurrence of monic polynomials in t = (x - centre) / width,
         P_{k+1} = (t - alpha_k) P_k - (norm2_k / norm2_{k-1}) P_{k-1},
-    with alpha_k = <t P_k, P_k> / <P_k, P_k>. Centre and width keep powers of large x from overflowing; they change
-    neither the columns nor their signs (leading coefficients are positive, R's convention).
-    Source: Kennedy & Gentle (1980), Statistical Computing, pp. 343-4, as R's poly.
+    with alpha_k = <t P_k, P_k> / <P_k, P_k>. Centre and width keep powers of large x from overflowing; they
+    change neither the columns nor their signs (leading coefficients are positive, R's convention). Source:
+    Kennedy & Gentle (1980), Statistical Computing, pp. 343-4, as R's poly.
     """
     distinct = np.unique(x).size
     if degree >= distinct:
@@ -82,12 +87,14 @@ def raw_poly(x: Array, degree: int) -> Array:
     return x[:, None] ** np.arange(1, degree + 1)
 
 
-# ---- splines -------------------------------------------------------------------------------------------------------
+# ---- splines -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spline:
-    """A learned spline basis: knots with the boundary repeated, and for a natural spline the map to its columns."""
+    """A learned spline basis: knots with the boundary repeated, and for a natural spline the map to its
+    columns.
+    """
 
     knots: Array  # (k + degree + 1,) with repeated boundary knots
     degree: int
@@ -126,7 +133,9 @@ def learn_spline(
         bounds = _literal_numbers(boundary_knots, function, "Boundary.knots")
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise FormulaError(
-                f"{function}(…, Boundary.knots = {bounds})", "two increasing numbers are needed", "write c(low, high)"
+                f"{function}(…, Boundary.knots = {bounds})",
+                "two increasing numbers are needed",
+                "write c(low, high)",
             )
         low, high = bounds
     if not low < high:
@@ -172,7 +181,7 @@ def _natural_transform(knots: Array, degree: int, intercept: bool) -> Array:
     first = 0 if intercept else 1
     bounds = knots[[degree, -degree - 1]]
     constraint = _basis(bounds, knots, degree, 2)[:, first:]  # (2, k - first)
-    q = scipy.linalg.qr(constraint.T, mode="full")[0]
+    q = np.asarray(scipy.linalg.qr(constraint.T, mode="full")[0])
     transform = np.zeros((knots.size - degree - 1, q.shape[0] - 2))
     transform[first:] = q[:, 2:]
     return transform

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..errors import FormulaError
+from inference_core.errors import FormulaError
 
 MAX_LENGTH = 10_000  # characters of one formula
 MAX_TOKENS = 3_000

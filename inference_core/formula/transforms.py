@@ -1,7 +1,9 @@
-"""The functions a formula may call, as one table. A transform learns from the data once and remembers what it learned.
+"""The functions a formula may call, as one table. A transform learns from the data once and remembers what it
+learned.
 
-Each entry says how many leading arguments are data, which options it takes (literal values only), what it *learns*
-from the training rows (plain picklable data) and how it is *applied*, to the training rows and to new ones alike.
+Each entry says how many leading arguments are data, which options it takes (literal values only), what it
+*learns* from the training rows (plain picklable data) and how it is *applied*, to the training rows and to
+new ones alike.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..states import Array
+from inference_core.errors import DataError
+from inference_core.states import Array
+
 from . import smooth
 from .values import Basis, Factor, Value
 
@@ -56,7 +59,7 @@ def _log(values: list[Any], state: Any, options: Mapping[str, Any]) -> Array:
     return out if options["base"] is None else out / np.log(float(options["base"]))
 
 
-# ---- center, scale, zscore, rank -----------------------------------------------------------------------------------
+# ---- center, scale, zscore, rank ---------------------------------------------------------------------------
 
 
 def _learn_center(values: list[Any], options: Mapping[str, Any]) -> float:
@@ -72,7 +75,9 @@ def _learn_scale(values: list[Any], options: Mapping[str, Any]) -> tuple[float, 
         spread = float(np.sqrt(np.sum((x - mean) ** 2) / max(x.size - 1, 1)))
         if not spread > 1e-14 * max(1.0, float(np.max(np.abs(x)))):
             raise DataError(
-                asked="scale() of a column", found="it has the same value in every row", remedy="leave the column out"
+                asked="scale() of a column",
+                found="it has the same value in every row",
+                remedy="leave the column out",
             )
     return mean, spread
 
@@ -89,7 +94,7 @@ def _apply_rank(values: list[Any], state: Array, options: Mapping[str, Any]) -> 
     return (below + through + 1) / 2.0
 
 
-# ---- factors -------------------------------------------------------------------------------------------------------
+# ---- factors -----------------------------------------------------------------------------------------------
 
 
 def number_label(value: float) -> str:
@@ -98,7 +103,9 @@ def number_label(value: float) -> str:
 
 
 def as_factor(value: Any, levels: Any = None) -> Factor:
-    """Numbers and booleans become a factor with sorted levels; ``levels`` gives their order and which there are."""
+    """Numbers and booleans become a factor with sorted levels; ``levels`` gives their order and which there
+    are.
+    """
     if isinstance(value, Basis):
         raise DataError("factor() of several columns", "a factor is one column", "name one column")
     if isinstance(value, Factor):
@@ -129,7 +136,9 @@ def _learn_factor(values: list[Any], options: Mapping[str, Any]) -> tuple[str, .
 
 
 def _match_levels(value: Any, levels: tuple[str, ...]) -> Factor:
-    """New rows in the levels of the training rows; what was not seen there keeps its own name, to be refused later."""
+    """New rows in the levels of the training rows; what was not seen there keeps its own name, to be refused
+    later.
+    """
     made = as_factor(value)
     extra = [name for name in made.levels if name not in levels]
     every = (*levels, *extra)
@@ -209,7 +218,7 @@ _PLACE = {
     "cbind()": "write cbind(successes, failures) on the left of ~, alone",
 }
 
-# ---- polynomials and splines ---------------------------------------------------------------------------------------
+# ---- polynomials and splines -------------------------------------------------------------------------------
 
 
 def _learn_poly(values: list[Any], options: Mapping[str, Any]) -> Any:
@@ -244,13 +253,19 @@ _ALL = (
     Transform("C", "C(x, sum)", _apply_coded, _learn_factor, {"coding": None, "ref": None}, words=True),
     Transform("poly", "poly(x, 2)", _apply_poly, _learn_poly, {"degree": 1, "raw": False}),
     Transform(
-        "bs", "bs(x, df = 5)", _apply_spline, _learn_spline(False),
+        "bs",
+        "bs(x, df = 5)",
+        _apply_spline,
+        _learn_spline(False),
         {**_SPLINE_OPTIONS, "degree": 3, "intercept": False, "boundary_knots": None},
-    ),  # fmt: skip
+    ),
     Transform(
-        "ns", "ns(x, df = 4)", _apply_spline, _learn_spline(True),
+        "ns",
+        "ns(x, df = 4)",
+        _apply_spline,
+        _learn_spline(True),
         {**_SPLINE_OPTIONS, "intercept": False, "boundary_knots": None},
-    ),  # fmt: skip
+    ),
     Transform("log", "log(x)", _log, options={"base": None}),
     _elementwise("log2", np.log2),
     _elementwise("log10", np.log10),

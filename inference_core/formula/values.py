@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..states import Array
+from inference_core.states import Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

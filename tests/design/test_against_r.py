@@ -39,7 +39,11 @@ def load(case) -> pl.DataFrame:
 def bundle_of(case):
     given = case["model"]
     return build_bundle(
-        given["formula"], load(case), family=given["family"], contrasts=given.get("contrasts"), weights=given.get("weights")
+        given["formula"],
+        load(case),
+        family=given["family"],
+        contrasts=given.get("contrasts"),
+        weights=given.get("weights"),
     )[1]
 
 
