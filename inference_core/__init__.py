@@ -1,7 +1,8 @@
 """Linear, generalized linear and mixed models, and inference from them in every way there is."""
 
+from .datasets import dataset_info, list_datasets, load_dataset
 from .model import model
 
 __version__ = "0.1.0"
 
-__all__ = ["model"]
+__all__ = ["dataset_info", "list_datasets", "load_dataset", "model"]

@@ -21,6 +21,7 @@ from inference_core.states import (
 )
 
 from .bootstrap import resamples_of
+from .bootstrap import resamples_of
 from .cells import require_cell
 from .params import dispatch_params_inference
 
