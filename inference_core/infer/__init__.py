@@ -1,7 +1,7 @@
 """Inference by every way there is; the modules carry the names of the specification.
 
-``model.infer() -> dispatch_infer() -> dispatch_params_inference() -> asymptotic, bootstrap, ...``. Names are imported
-when they are first asked for, so that ``import inference_core`` stays light.
+``model.infer() -> dispatch_infer() -> dispatch_params_inference() -> asymptotic, bootstrap, ...``. Names are
+imported when they are first asked for, so that ``import inference_core`` stays light.
 """
 
 from __future__ import annotations

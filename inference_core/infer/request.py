@@ -103,7 +103,8 @@ class InferRequest(Frozen):
         """Keyword arguments for ``dispatch.dispatch_infer``; ``holdout_group`` is not among them."""
         names = (
             "how", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm", "ci_type", "seed",
-            "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress", "cancel",
+            "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress",
+            "cancel",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
 

@@ -36,7 +36,7 @@ from .formula_utils import unwrap
 ASKED = "errors='unequal_var'"
 WAY_OUT = "errors='HC3' allows unequal variances without cells"
 # A standard deviation below this share of the largest response is rounding, not scatter.
-_NO_SCATTER = 1e-10
+_NO_SCATTER = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
