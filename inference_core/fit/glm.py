@@ -10,6 +10,7 @@ from inference_core.errors import FitError
 from inference_core.families import Family, get_family
 from inference_core.solvers import irls as solver
 from inference_core.solvers.lstsq import expand_square, inverse_gram, lstsq, rank_of_design
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
@@ -53,6 +54,11 @@ def fit_glm(
     is infinite the numbers are those of R's default ``glm``.
     """
     family = get_family(spec.family, spec.link) if family is None else family
+    with one_blas_thread():
+        return _fit(bundle, family, start, tol, max_iter)
+
+
+def _fit(bundle: DataBundle, family: Family, start: Array | None, tol: float, max_iter: int) -> FitState:
     problem = _full_rank(pose(bundle, family))
     rank, m = problem.kept.size, problem.m
     if not family.dispersion_known or m < 2:

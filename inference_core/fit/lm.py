@@ -6,6 +6,7 @@ import numpy as np
 
 from inference_core.families import get_family
 from inference_core.solvers.lstsq import expand_square, inverse_gram, lstsq
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
@@ -23,7 +24,11 @@ def fit_lm(spec: ModelSpec, bundle: DataBundle) -> FitState:
     FitError
         No more rows than coefficients.
     """
-    problem = pose(bundle, get_family("gaussian"))
+    with one_blas_thread():
+        return _fit(bundle, pose(bundle, get_family("gaussian")))
+
+
+def _fit(bundle: DataBundle, problem: Problem) -> FitState:
     target = problem.y if problem.offset is None else problem.y - problem.offset
     solution = lstsq(problem.X, target, problem.weights)
     kept = problem.kept[solution.kept]

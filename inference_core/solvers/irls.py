@@ -16,7 +16,8 @@ from inference_core.families import Family
 from inference_core.states import Array
 from inference_core.states.base import Frozen
 
-from .lstsq import cholesky_factor, lstsq
+from .lstsq import lstsq
+from .tall import cholesky_factor
 
 OK, NOT_CONVERGED, BOUNDARY, SEPARATED, NO_START = "ok", "not converged", "boundary", "separated", "no start"
 _DONE = 1e-20  # squared step in units of the squared standard error: 1e-10 of a standard error
@@ -88,9 +89,7 @@ def irls(
     previous, tested, status, iteration, blocked = np.inf, False, NOT_CONVERGED, 0, 0
     for iteration in range(1, max_iter + 1):
         step, decrement = fisher_step(X, y, eta, family, weights)
-        if (
-            iteration > 4 and decrement > 0.01 * previous
-        ):  # Fisher scoring is slow, or swings around the maximum
+        if iteration > 4 and decrement > 0.01 * previous:  # Fisher scoring is slow, or swings around the maximum
             step, decrement = _newton_step(X, y, eta, family, weights) or (step, decrement)
         phi = 1.0 if family.dispersion_known else max(deviance / df, np.finfo(float).tiny)
         accepted, cut = _accept(X, y, family, weights, off, coef, step, deviance)
@@ -162,9 +161,7 @@ def _at_edge(
     phi = 1.0 if family.dispersion_known else _deviance(family, X @ coef + off, y, weights) / df
     for exponent in range(1, 13):
         fenced = _with_barrier(family, max(phi, np.finfo(float).tiny) * 10.0**-exponent)
-        result = irls(
-            X, y, fenced, weights, offset, start=coef, tol=1e-10, max_iter=50, check_separation=False
-        )
+        result = irls(X, y, fenced, weights, offset, start=coef, tol=1e-10, max_iter=50, check_separation=False)
         coef, total = result.coef, total + result.n_iter
     last = irls(X, y, family, weights, offset, start=coef, tol=tol, max_iter=max_iter)
     if last.status == OK:
@@ -331,9 +328,7 @@ class DefaultStop(Frozen):
     converged: bool
 
 
-def r_default_stop(
-    X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None
-) -> DefaultStop:
+def r_default_stop(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None) -> DefaultStop:
     """R's ``glm.fit`` with epsilon 1e-8 and 25 iterations, for fits that have no finite estimate.
 
     With separated data the coefficients say only where an iteration stopped; stopping where R does lets

@@ -16,14 +16,12 @@ from inference_core.errors import DataError
 from inference_core.states import Array, RankInfo
 from inference_core.states.base import Frozen
 
+from .tall import is_tall, solve_tall, well_conditioned
 from .threads import one_blas_thread
 
-_geqrf, _ormqr, _orgqr, _potrf = get_lapack_funcs(("geqrf", "ormqr", "orgqr", "potrf"), dtype=np.float64)
+_geqrf, _ormqr, _orgqr = get_lapack_funcs(("geqrf", "ormqr", "orgqr"), dtype=np.float64)
 
 RANK_TOL = 1e-7  # R's lm: a column goes when what is left of it falls below this share of its norm
-_TALL = 4096  # rows from which blocks pay for their Python overhead
-_COND_LIMIT = 1e5  # of the column-scaled design; above it the Cholesky factor of X'X has lost too many digits
-_BLOCK = 1 << 16  # doubles in a block of rows: half a MiB stays in cache between the products that use it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +76,11 @@ def lstsq(
     """
     X = np.ascontiguousarray(X, dtype=float)
     root = None if weights is None else np.sqrt(weights)
-    if _is_tall(X):
-        with one_blas_thread():
-            result = _cholesky_qr2(X, y, root, leverage)
-        if result is not None:
-            return result
+    if is_tall(X):
+        tall = solve_tall(X, y, root, leverage)
+        if tall is not None:
+            kept = np.arange(X.shape[1])
+            return _result(X, y, root, tall.coef, kept, tall.r_factor, tall.fitted, tall.leverage, "cholesky")
     return _householder(X, y, root, tol, leverage)
 
 
@@ -90,20 +88,11 @@ def rank_of_design(X: Array, tol: float = RANK_TOL, names: tuple[str, ...] = ())
     """Which columns of a design R's ``lm`` would keep: (n, p) -> :class:`RankInfo`; the later column goes."""
     X = np.ascontiguousarray(X, dtype=float)
     p = X.shape[1]
-    easy = _is_tall(X) and well_conditioned(X)
-    kept = np.arange(p) if easy else independent_columns(_r_factor(X), tol)
+    with one_blas_thread():
+        easy = is_tall(X) and well_conditioned(X)
+        kept = np.arange(p) if easy else independent_columns(_r_factor(X), tol)
     dropped = np.setdiff1d(np.arange(p), kept)
     return RankInfo(kept.size, kept, dropped, tuple(names[j] for j in dropped) if names else ())
-
-
-def _is_tall(X: Array) -> bool:
-    return X.shape[0] >= _TALL and X.shape[0] >= 10 * X.shape[1] > 0
-
-
-def well_conditioned(X: Array) -> bool:
-    """Whether the column-scaled design has a condition number so small that no column can be in doubt."""
-    with one_blas_thread():
-        return _scaled_cholesky(_gram(X, None)) is not None
 
 
 def independent_columns(R: Array, tol: float = RANK_TOL) -> Array:
@@ -149,17 +138,11 @@ def expand_square(small: Array, kept: Array, p: int) -> Array:
     return out
 
 
-def _expand(small: Array, kept: Array, p: int) -> Array:
-    out = np.full(p, np.nan)
-    out[kept] = small
-    return out
-
-
 def _householder(X: Array, y: Array, root: Array | None, tol: float, want: bool) -> LstsqResult:
     n, p = X.shape
     Xw = X if root is None else X * root[:, None]
     yw = y if root is None else y * root
-    qr, tau = _qr(Xw)
+    qr, tau = _qr(Xw) if p else (Xw, np.zeros(0))
     kept = independent_columns(_upper(qr), tol)
     if kept.size < p:
         qr, tau = _qr(Xw[:, kept])
@@ -174,24 +157,24 @@ def _householder(X: Array, y: Array, root: Array | None, tol: float, want: bool)
     if r and want:
         q = _orgqr(qr[:, :r], tau, lwork=64 * r)[0]
         leverage = np.einsum("ij,ij->i", q, q)
-    coef = _expand(b, kept, p)
     fitted = (X if r == p else X[:, kept]) @ b
+    return _result(X, y, root, b, kept, R, fitted, leverage, "householder")
+
+
+def _result(
+    X: Array, y: Array, root: Array | None, b: Array, kept: Array, R: Array, fitted: Array, leverage: Array,
+    method: str,
+) -> LstsqResult:  # fmt: skip
+    p = X.shape[1]
     residuals = y - fitted
     weighted = residuals if root is None else residuals * root
     rss = float(weighted @ weighted)
     if not np.isfinite(rss):
         _refuse_nonfinite(X, y, root)
-    return LstsqResult(
-        coef,
-        kept,
-        np.setdiff1d(np.arange(p), kept),
-        R,
-        fitted,
-        residuals,
-        np.minimum(leverage, 1.0),
-        rss,
-        "householder",
-    )
+    coef = np.full(p, np.nan)
+    coef[kept] = b
+    dropped = np.setdiff1d(np.arange(p), kept)
+    return LstsqResult(coef, kept, dropped, R, fitted, residuals, np.minimum(leverage, 1.0), rss, method)
 
 
 def _qr(A: Array) -> tuple[Array, Array]:
@@ -236,95 +219,4 @@ def _refuse_nonfinite(X: Array, y: Array | None, root: Array | None) -> None:
         "a least-squares fit",
         f"numbers as large as {np.max(np.abs(X)):.3g} overflow when squared",
         "rescale the predictors",
-    )
-
-
-def _blocks(n: int, p: int):
-    step = max(512, _BLOCK // max(p, 1))
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
-
-
-def _gram(X: Array, root: Array | None) -> Array:
-    G = np.zeros((X.shape[1], X.shape[1]))
-    for rows in _blocks(*X.shape):
-        A = X[rows] if root is None else X[rows] * root[rows, None]
-        G += A.T @ A
-    return G
-
-
-def _scaled_cholesky(G: Array) -> Array | None:
-    """Upper factor of G, or None unless the column-scaled matrix is safely well conditioned."""
-    diagonal = np.diagonal(G)
-    if not np.all(np.isfinite(G)) or np.any(diagonal <= 0):
-        return None
-    scale = np.sqrt(diagonal)
-    R, info = _potrf(G / np.outer(scale, scale), lower=0, clean=1)
-    if info != 0 or np.linalg.cond(R) > _COND_LIMIT:
-        return None
-    return R * scale
-
-
-def cholesky_factor(X: Array, weights: Array) -> Array | None:
-    """Upper R with R'R = X'WX, or None unless the scaled X'WX is safely well conditioned: one step of a
-    Newton loop.
-
-    A loop that solves for increments corrects the lost digits in its next step.
-    """
-    return _scaled_cholesky((X * weights[:, None]).T @ X)
-
-
-def _cholesky_qr2(X: Array, y: Array, root: Array | None, want: bool) -> LstsqResult | None:
-    n, p = X.shape
-    R1 = _scaled_cholesky(_gram(X, root))
-    if R1 is None:
-        return None
-    W1 = solve_triangular(R1, np.eye(p), check_finite=False)
-    G2, qty = np.zeros((p, p)), np.zeros(p)
-    for rows in _blocks(n, p):
-        A, z = (X[rows], y[rows]) if root is None else (X[rows] * root[rows, None], y[rows] * root[rows])
-        Q = A @ W1
-        G2 += Q.T @ Q
-        qty += z @ Q
-    if not np.all(
-        np.abs(G2 - np.eye(p)) < 1e-3
-    ):  # the first factor was too poor for one correction to repair
-        return None
-    R2 = _potrf(G2, lower=0, clean=1)[0]
-    R = R2 @ R1
-    W = solve_triangular(R, np.eye(p), check_finite=False)
-    b = W @ solve_triangular(R2, qty, trans=1, check_finite=False)
-
-    fitted, leverage, gradient = np.empty(n), np.empty(n if want else 0), np.zeros(p)
-    for rows in _blocks(n, p):
-        A = X[rows]
-        fitted[rows] = A @ b
-        e = y[rows] - fitted[rows]
-        gradient += (e if root is None else e * root[rows] ** 2) @ A
-        if want:
-            Q = A @ W
-            leverage[rows] = np.einsum("ij,ij->i", Q, Q)
-    if want and root is not None:
-        leverage *= root * root
-    # One step of refinement with the true residuals: W came from an explicit inverse.
-    step = W @ (W.T @ gradient)
-    b = b + step
-    yw = y if root is None else y * root
-    if np.linalg.norm(R @ step) > 1e-15 * np.linalg.norm(yw):  # below it the fitted values do not change
-        fitted = X @ b
-    residuals = y - fitted
-    weighted = residuals if root is None else residuals * root
-    rss = float(weighted @ weighted)
-    if not np.isfinite(rss):
-        _refuse_nonfinite(X, y, root)
-    return LstsqResult(
-        b,
-        np.arange(p),
-        np.zeros(0, dtype=np.intp),
-        R,
-        fitted,
-        residuals,
-        np.minimum(leverage, 1.0),
-        rss,
-        "cholesky",
     )
