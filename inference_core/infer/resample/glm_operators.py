@@ -72,6 +72,7 @@ class GlmKernel(Frozen):
     products: Array  # (q, n) products of basis rows
     first: Array  # (q + r, n) what the first step multiplies the counts with
     dispersion: float  # of the full fit: the unit of squared steps
+    reach: float  # length of the longest basis row
     want_se: bool = False
     errors: str = "iid"
     tol: float | None = None
@@ -113,7 +114,7 @@ class GlmKernel(Frozen):
         dispersion = 1.0 if known else family.dispersion_from(y, eta, weights, df)
         first = np.concatenate([products * working, basis * score])
         return cls(family, X.shape[0], X.shape[1], kept, design, y, weights, offset, beta, r_inverse, basis, products,
-                   first, dispersion, want_se, errors, tol, max_iter)  # fmt: skip
+                   first, dispersion, float(np.sqrt((basis**2).sum(0).max(initial=0.0))), want_se, errors, tol, max_iter)  # fmt: skip
 
     @classmethod
     def from_fit(
@@ -127,7 +128,7 @@ class GlmKernel(Frozen):
     @property
     def chunk_rows(self) -> int:
         """Resamples of one call, a power of two: some five (chunk, n) arrays of 1 MiB are alive at once."""
-        return chunk_rows(self.n, self.kept.size, least=8)
+        return chunk_rows(self.n, self.kept.size, least=32)
 
     def refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
         """Refit on resamples given as counts (b, n).
@@ -293,8 +294,12 @@ class Lanes:
 
     def _walks(self, step: Array, cases: Array) -> Array:
         """Whether some row of the resample still moves by a lot although the likelihood has settled."""
-        moves = np.abs(step @ self.kernel.basis)
-        return np.where(cases > 0, moves, 0.0).max(1, initial=0.0) > WALKS
+        walks = np.linalg.norm(step, axis=1) * self.kernel.reach > WALKS  # Cauchy and Schwarz: most lanes end here
+        at = np.flatnonzero(walks)
+        if at.size:
+            moves = np.abs(step[at] @ self.kernel.basis)
+            walks[at] = np.where(cases[at] > 0, moves, 0.0).max(1, initial=0.0) > WALKS
+        return walks
 
     def _estimate_params(self) -> None:
         """Alternate between the family's own parameters and the coefficients until both stand still."""
@@ -333,9 +338,7 @@ class Lanes:
             kernel.design[rows], kernel.y[rows], kernel.family, self.case_weights[lane, rows],
             None if kernel.offset is None else kernel.offset[rows],
         )  # fmt: skip
-        result = single.irls(*data, start=kernel.coef)
-        if result.status == single.BOUNDARY and np.all(np.isfinite(result.coef)):
-            result = single.irls_at_edge(*data, kernel.coef)
+        result = single.maximise(*data, start=kernel.coef)
         if result.status == single.OK:
             self.status[lane] = DRAW_OK
             self.beta[lane] = np.linalg.solve(kernel.r_inverse, result.coef - kernel.coef)

@@ -42,6 +42,7 @@ class LmKernel(Frozen):
     p: int
     kept: Array  # (r,) positions of the estimable columns
     coef: Array  # (r,) the full fit
+    design: Array  # (n, r) X sqrt(w), the estimable columns
     basis: Array  # (r, n) orthonormal rows spanning the design: X sqrt(w) = basis' R
     r_inverse: Array  # (r, r) R^-1
     residual: Array  # (n,) of the full fit
@@ -87,7 +88,7 @@ class LmKernel(Frozen):
         basis = np.ascontiguousarray(q.T)
         products = np.concatenate([planes.column_products(basis), basis * residual, [residual**2]])
         counted = None if weights is None or np.all(weights > 0) else (np.asarray(weights) > 0).astype(float)
-        return cls(n, p, np.asarray(kept), r_inverse @ scores, basis, r_inverse, residual, products, counted,
+        return cls(n, p, np.asarray(kept), r_inverse @ scores, design, basis, r_inverse, residual, products, counted,
                    want_se, errors)  # fmt: skip
 
     @classmethod
@@ -148,18 +149,18 @@ class LmKernel(Frozen):
     def _redo(self, counts: Array, redo: Array, delta: Array, rss: Array, root: Array | None, status: Array) -> None:
         """Replace the answers of ill-conditioned resamples by those of QR, or mark them as rank-deficient.
 
-        R's rule looks at the columns of X in their own order and units, so the rank is judged on X, the solution is
-        taken in the orthonormal basis.
+        R's rule looks at the columns of X in their own order and units, so the rank is judged on X itself (where a
+        level that was not drawn is a column of exact zeros; in the basis it is one of rounding errors), and the
+        solution is taken in the orthonormal basis.
         """
         step = max(1, CHUNK_VALUES // (self.n * max(self.kept.size, 1)))
-        r_factor = np.linalg.inv(self.r_inverse)
         for at in range(0, redo.size, step):
             take = redo[at : at + step]
             scale = np.sqrt(counts[take])[:, :, None]
-            q, r = np.linalg.qr(scale * self.basis.T)
-            keeps = passes_rank_rule(r @ r_factor)  # X sqrt(c w) = q r R
+            keeps = passes_rank_rule(scale * self.design)
             status[take[~keeps]] = DRAW_RANK_DEFICIENT
-            take, q, r, scale = take[keeps], q[keeps], r[keeps], scale[keeps]
+            take, scale = take[keeps], scale[keeps]
+            q, r = np.linalg.qr(scale * self.basis.T)
             inverse = np.linalg.inv(r)
             residual = scale[:, :, 0] * self.residual
             delta[:, take] = (inverse @ (q.transpose(0, 2, 1) @ residual[:, :, None]))[:, :, 0].T
