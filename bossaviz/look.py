@@ -8,7 +8,6 @@ of one theme.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -34,9 +33,6 @@ JUPYTER = MappingProxyType({
     "line-soft": "--jp-border-color3", "line-strong": "--jp-border-color1", "brand": "--jp-brand-color1",
 })  # fmt: skip
 
-# A token stands alone ("@sim") or in quotes inside an expression ("datum.out ? '@sim-soft' : '@sim'").
-_TOKEN = re.compile(r"(?:(?<=^)|(?<=['\"]))@([a-z][a-z0-9-]*)(?=$|['\"])")
-
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
@@ -58,17 +54,6 @@ def vega_config() -> dict:
         "text": {"fontSize": 11, "color": "@ink2"},
         "rule": {"color": "@real"},
     }  # fmt: skip
-
-
-def coloured(node, theme: str):
-    """Return a copy of a specification with every colour token replaced by its value in ``"light"`` or ``"dark"``."""
-    if isinstance(node, str):
-        return _TOKEN.sub(lambda found: THEMES[theme].get(found.group(1), found.group(0)), node) if "@" in node else node
-    if isinstance(node, dict):
-        return {key: coloured(value, theme) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [coloured(value, theme) for value in node]
-    return node
 
 
 def css_tokens() -> str:

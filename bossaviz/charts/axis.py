@@ -8,9 +8,11 @@ import numpy as np
 
 REACH = 4.5  # half-width of the axis of a distribution, in standard errors
 NULL_REACH = 10.0  # a null this many standard errors away still belongs in the picture
+LONGEST = 2.8  # standard errors from the estimate to a limit, as a rule
+NAMES = 0.18  # share of the axis that the names of the intervals and a limit in digits take
 
 
-def distribution_axis(estimate: float, se: float, null: float | None, level: float = 0.95) -> tuple[float, float]:
+def distribution_axis(estimate: float, se: float, null: float | None) -> tuple[float, float]:
     """Return the ends of the axis under a distribution: estimate +- 4.5 SE, stretched to a null that is near.
 
     Without a usable standard error the axis is a tenth of the estimate to either side (or one unit at 0).
@@ -20,7 +22,9 @@ def distribution_axis(estimate: float, se: float, null: float | None, level: flo
     low, high = estimate - REACH * se, estimate + REACH * se
     if null is not None and math.isfinite(null) and abs(null - estimate) <= NULL_REACH * se:
         low, high = min(low, null - 0.6 * se), max(high, null + 0.6 * se)
-    return low, high
+    # Left of the intervals stand their names and lower limits: about a fifth of the axis.
+    furthest = estimate - LONGEST * se
+    return min(low, (furthest - NAMES * high) / (1.0 - NAMES)), high
 
 
 def data_axis(values: np.ndarray, pad: float = 0.05) -> tuple[float, float]:

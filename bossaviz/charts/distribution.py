@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..look import vega_config
-from .axis import number
+from .axis import nice_ticks, number
 from .binning import Bins, bins_through, nice_ceiling, stack
 
 DOTS_UP_TO = 500  # more draws than this are bars
@@ -135,6 +135,7 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "peak": float(peak),
         "bartop": float(top),
         "dotty": bool(dots),
+        "barticks": nice_ticks(0.0, float(top), 3),
         "empty": "press +1 to draw the first" if view.draws.size == 0 else "",
     }
     return data, params
@@ -158,8 +159,8 @@ def _row_columns(view: Distribution) -> dict[str, list]:
         out["name"].append(row.name)
         out["x"].append(a)
         out["x2"].append(b)
-        out["lo"].append(("" if a == low or not has else "◂ ") + (number(low, view.decimals) if has else ""))
-        out["hi"].append((number(high, view.decimals) if has else "") + ("" if b == high or not has else " ▸"))
+        out["lo"].append(("" if a == low or not has else "← ") + (number(low, view.decimals) if has else ""))
+        out["hi"].append((number(high, view.decimals) if has else "") + ("" if b == high or not has else " →"))
         out["chosen"].append(float(row.chosen))
         out["theory"].append(float(row.theory))
         for name, value, mcse, sign in (("h0", a, row.mcse_low, -1), ("h1", a, row.mcse_low, 1),
@@ -222,10 +223,10 @@ def _beyond_columns(view: Distribution, bins: Bins) -> dict[str, list]:
     out = _columns("right", "text")
     if bins.below:
         out["right"].append(0.0)
-        out["text"].append(f"◂ {bins.below:,} beyond the axis, counted")
+        out["text"].append(f"← {bins.below:,} beyond the axis, counted")
     if bins.above:
         out["right"].append(1.0)
-        out["text"].append(f"{bins.above:,} beyond the axis, counted ▸")
+        out["text"].append(f"{bins.above:,} beyond the axis, counted →")
     return out
 
 
@@ -353,7 +354,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
             "data": {"name": "beyond"},
             "mark": {"type": "text", "color": "@sim", "baseline": "middle",
                      "align": {"expr": "datum.right > 0 ? 'right' : 'left'"}},
-            "encoding": {"x": px("datum.right > 0 ? width - 6 : 6"), "y": px("height - 12"),
+            "encoding": {"x": px("datum.right > 0 ? width - 6 : 6"), "y": px("36"),
                          "text": {"field": "text", "type": "nominal"}},
         },
         *_words(n_rows, n_theory),
@@ -365,9 +366,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.
         {"name": "dotpx", "expr": "min(10, binw / (xhi - xlo) * width, 0.86 * height / max(peak, 1))"},
         {"name": "ytop", "expr": "dotty ? height / dotpx : bartop"},
-        {"name": "yticks", "expr": "ytop <= 12 ? [0, 5, 10] : sequence(0, ytop, "
-                                   "pow(10, floor(log(ytop / 2) / LN10)) * (ytop / 2 / pow(10, floor(log(ytop / 2) "
-                                   "/ LN10)) >= 5 ? 5 : ytop / 2 / pow(10, floor(log(ytop / 2) / LN10)) >= 2 ? 2 : 1))"},
+        {"name": "barticks", "value": [0, 5]},
+        {"name": "yticks", "expr": "dotty ? (ytop > 24 ? [0, 10, 20, 30, 40] : ytop > 12 ? [0, 10, 20] : [0, 5, 10]) "
+                                   ": barticks"},
     ]  # fmt: skip
     padding = {**PADDING, "bottom": height_of_rows(n_rows) + 10}
     return {

@@ -84,14 +84,16 @@ class DrawStore:
         if self._se is not None:
             self._se = _grown(self._se, new)
 
-    def batches(self, upto: Callable[[], int], cancel: Any) -> Iterator[int]:
+    def batches(self, upto: Callable[[], int], cancel: Any, most: Callable[[], int] | None = None) -> Iterator[int]:
         """Draw until ``upto()`` draws are stored or ``cancel`` is set; yield the count after each batch.
 
-        ``upto`` is asked again as the run goes on, so a run can be lengthened while it runs. The first batch is small,
-        for a first picture within 100 ms even where one draw is dear.
+        ``upto`` is asked again as the run goes on, so a run can be lengthened while it runs. ``most`` bounds a batch
+        from above, for a run that is to be seen growing.
         """
         while not cancel.is_set():
             want = upto() - self._count
+            if most is not None:
+                want = min(want, most())
             if want <= 0:
                 return
             before = self._count

@@ -6,7 +6,6 @@ predictor at a typical value (the mean of a number, the most frequent level of a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,12 @@ import polars as pl
 
 from ..charts.axis import data_axis, nice_ticks, number
 from ..charts.cases import Cases, Frame
+from ..terms import column_parts
 
 GRID = 41  # points of a curve
 MOST_LINES = 6
 MOST_LEVELS = 12
 MOST_POINTS = 2_000  # rows drawn; more are thinned evenly, and the pane says so
-_NAME = re.compile(r"`([^`]+)`|([A-Za-z_.][\w.]*)(?!\s*\()")
-_AS_GROUPS = re.compile(r"\b(?:factor|C)\s*\(\s*`?([\w.]+)`?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +64,6 @@ class Focus:
         )  # fmt: skip
 
 
-def term_columns(text: str, columns: list[str]) -> list[str]:
-    """Return the columns of the data that the text of a term names, in order."""
-    found = dict.fromkeys(quoted or plain for quoted, plain in _NAME.findall(text))
-    return [name for name in found if name in columns]
-
-
 def focus_on(model: Any, term: str, words: Any, decimals: int) -> Focus:
     """Prepare panes A and B for one term of a fitted lm or glm.
 
@@ -83,28 +75,41 @@ def focus_on(model: Any, term: str, words: Any, decimals: int) -> Focus:
     bundle, spec = model.bundle, model.spec
     data = model.data.filter(pl.Series(bundle.valid_mask))
     column = bundle.X_names.index(term)
-    used = list(dict.fromkeys(name for text in bundle.source_terms for name in term_columns(text, data.columns)))
-    source = bundle.term_of_column[column]
-    text = bundle.source_terms[source] if source >= 0 else (bundle.source_terms[0] if bundle.source_terms else "")
-    names = term_columns(text, data.columns)
     inverse = get_family(spec.family, spec.link).link.inverse
-    if not names:
+    parts = [column_parts(bundle, j) for j in range(bundle.p)]
+    used = list(dict.fromkeys(part.column for column_ in parts for part in column_))
+    own = parts[column] or next((column_ for column_ in parts if column_), ())
+    if not own:
         return _mean(bundle, inverse, column, words, decimals)
-    grouped = set(_AS_GROUPS.findall(text))
-    by_number = [n for n in names if data[n].dtype.is_numeric() and n not in grouped]
-    focal = by_number[0] if by_number else names[0]
-    partner = next((n for n in names if n != focal), None)
-    kind = "scatter" if by_number else "strip"
-    return _against(model, data, kind, focal, partner, used, grouped, inverse, column, source, words, decimals)
+    grouped = {part.column for column_ in parts for part in column_ if part.kind in ("factor", "ordered")}
+    names = list(dict.fromkeys(part.column for part in own))
+    focal = next((name for name in names if name not in grouped), names[0])
+    partner = next((name for name in names if name != focal), None)
+    kind = "strip" if focal in grouped else "scatter"
+    place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped))
+    return _against(place, inverse, column, words, decimals)
 
 
-def _against(model, data, kind, focal, partner, used, grouped, inverse, column, source, words, decimals) -> Focus:
-    bundle = model.bundle
-    values = data[focal]
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Which columns span the panes: the focal one across, its partner (in an interaction) as several lines."""
+
+    model: Any
+    data: pl.DataFrame  # the rows kept
+    kind: str
+    focal: str
+    partner: str | None
+    used: tuple[str, ...]
+    grouped: frozenset[str]  # columns that the model treats as groups
+
+
+def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int) -> Focus:
+    bundle, kind, focal = place.model.bundle, place.kind, place.focal
+    values = place.data[focal]
     if kind == "strip":
         levels = _levels(values, bundle, focal)
-        place = {level: i for i, level in enumerate(levels)}
-        stand = np.array([place.get(str(v), np.nan) for v in values.to_list()], float)
+        position = {level: i for i, level in enumerate(levels)}
+        stand = np.array([position.get(str(v), np.nan) for v in values.to_list()], float)
         x_axis = (-0.6, len(levels) - 0.4)
         ticks, tick_words = tuple(float(i) for i in range(len(levels))), levels
         spread = 0.42
@@ -117,8 +122,9 @@ def _against(model, data, kind, focal, partner, used, grouped, inverse, column, 
     rows = _thinned(stand.size)
     x = stand[rows] + _jitter(rows, 0.618034) * spread
     y = np.asarray(bundle.y, float)
-    grids = _grids(model, data, kind, focal, partner, used, grouped, stand, x_axis, values)
-    ends = [inverse(design @ np.nan_to_num(model.fit_state.coef) + offset) for _, design, offset in grids]
+    grids = _grids(place, stand)
+    coef = np.nan_to_num(place.model.fit_state.coef)
+    ends = [inverse(design @ coef + offset) for _, design, offset in grids]
     two_valued = np.unique(y).size == 2
     y_axis = data_axis(np.concatenate([y, *ends]) if ends else y, 0.09 if two_valued else 0.05)
     shown = y[rows] + (_jitter(rows, 0.754878) * 0.09 * (y.max() - y.min()) if two_valued else 0.0)
@@ -126,48 +132,51 @@ def _against(model, data, kind, focal, partner, used, grouped, inverse, column, 
     frame = Frame(
         x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title
     )
-    word = "intercept" if source < 0 else words.end_word(kind, partner is not None)
-    held = tuple(n for n in used if n not in (focal, partner))
-    return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, word, decimals, held, y.size)
+    held = tuple(n for n in place.used if n not in (focal, place.partner))
+    return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, words.quantity, decimals, held, y.size)
 
 
-def _grids(model, data, kind, focal, partner, used, grouped, stand, x_axis, values) -> list:
-    """Rows of new data along each line, through the model's own design."""
+def _grids(place: Place, stand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of new data along each line, through the model's own design: (x, design, offset) a line."""
     from inference_core.design import design_new
 
-    bundle = model.bundle
-    typical = {name: _typical(data[name]) for name in data.columns}
-    if kind == "strip":
-        levels = _levels(values, bundle, focal)
-        firsts = {str(v): v for v in reversed(values.to_list())}
-        settings = [({focal: firsts.get(level, level)}, float(i)) for i, level in enumerate(levels)]
+    bundle, data = place.model.bundle, place.data
+    typical = {name: _typical(data[name], name in place.grouped) for name in data.columns}
+    if place.kind == "strip":
+        across = _level_values(data[place.focal], bundle, place.focal)
     else:
         finite = stand[np.isfinite(stand)]
-        settings = [({focal: v}, v) for v in np.linspace(finite.min(), finite.max(), GRID)]
-    partners: list[dict[str, Any]] = [{}]
-    if partner is not None:
-        column = data[partner]
-        if column.dtype.is_numeric() and partner not in grouped:
-            partners = [{partner: float(column.quantile(q) or 0.0)} for q in (0.25, 0.75)]
-        else:
-            firsts = {str(v): v for v in reversed(column.to_list())}
-            partners = [{partner: firsts.get(lv, lv)} for lv in _levels(column, bundle, partner)[:MOST_LINES]]
+        across = np.linspace(finite.min(), finite.max(), GRID).tolist()
     grids = []
-    for extra in partners:
-        rows = [{**typical, **at, **extra} for at, _ in settings]
-        frame = pl.DataFrame(rows, schema=_schema(data, rows), orient="row")
-        design, offset = design_new(bundle, frame)
+    for extra in _partners(place):
+        rows = [{**typical, place.focal: value, **extra} for value in across]
+        design, offset = design_new(bundle, pl.DataFrame(rows, schema=_schema(data, place.grouped)))
         offset = np.zeros(len(rows)) if offset is None else np.asarray(offset, float)
         if bundle.offset is not None:
             offset = np.full(len(rows), float(np.mean(bundle.offset)))
-        x = np.array([at for _, at in settings])
-        if kind == "strip":  # a short bar at each level
-            for i in range(len(settings)):
-                two = np.array([x[i] - 0.28, x[i] + 0.28])
-                grids.append((two, design[[i, i]], offset[[i, i]]))
+        if place.kind == "strip":  # a short bar at each level
+            for i in range(len(rows)):
+                grids.append((np.array([i - 0.28, i + 0.28]), design[[i, i]], offset[[i, i]]))
         else:
-            grids.append((x, design, offset))
+            grids.append((np.asarray(across, float), design, offset))
     return grids
+
+
+def _partners(place: Place) -> list[dict[str, Any]]:
+    """Settings of the partner: each level of a factor, the quartiles of a number; one empty setting without one."""
+    if place.partner is None:
+        return [{}]
+    column = place.data[place.partner]
+    if place.partner in place.grouped:
+        values = _level_values(column, place.model.bundle, place.partner)[:MOST_LINES]
+        return [{place.partner: value} for value in values]
+    return [{place.partner: float(column.cast(pl.Float64).quantile(q) or 0.0)} for q in (0.25, 0.75)]
+
+
+def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:
+    """The values of a column that stand for its levels, in the order of the levels."""
+    first = {str(v): v for v in reversed(values.to_list())}
+    return [first.get(level, level) for level in _levels(values, bundle, name)]
 
 
 def _mean(bundle, inverse, column, words, decimals) -> Focus:
@@ -190,26 +199,28 @@ def _mean(bundle, inverse, column, words, decimals) -> Focus:
 
 
 def _levels(values: pl.Series, bundle: Any, name: str) -> tuple[str, ...]:
-    for known, levels in bundle.factor_levels.items():
-        if known == name or re.fullmatch(rf"(?:factor|C)\(\s*`?{re.escape(name)}`?.*\)", known):
-            return tuple(str(v) for v in levels)[:MOST_LEVELS]
-    if isinstance(values.dtype, pl.Enum):
+    """Levels in the model's order, as text."""
+    known = bundle.factor_levels.get(name)
+    if known is None:
+        known = next((v for k, v in bundle.factor_levels.items() if name in k), None)
+    if known is None and isinstance(values.dtype, pl.Enum):
         seen = set(values.to_list())
-        return tuple(v for v in values.dtype.categories.to_list() if v in seen)[:MOST_LEVELS]
-    return tuple(str(v) for v in sorted(values.unique().to_list()))[:MOST_LEVELS]
+        known = [v for v in values.dtype.categories.to_list() if v in seen]
+    return tuple(str(v) for v in (known or sorted(values.drop_nulls().unique().to_list())))[:MOST_LEVELS]
 
 
-def _typical(values: pl.Series) -> Any:
-    if values.dtype == pl.Boolean or not values.dtype.is_numeric():
+def _typical(values: pl.Series, grouped: bool) -> Any:
+    """The mean of a number, the most frequent value of anything else."""
+    if grouped or values.dtype == pl.Boolean or not values.dtype.is_numeric():
         mode = values.drop_nulls().mode().sort()
         return mode[0] if mode.len() else None
     return float(values.cast(pl.Float64).drop_nans().mean() or 0.0)
 
 
-def _schema(data: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Types of the new rows: numbers become floats (a mean is one), everything else stays what it was."""
+def _schema(data: pl.DataFrame, grouped: frozenset[str]) -> dict[str, Any]:
+    """Types of the new rows: numbers become floats (a mean is one); groups and words stay what they were."""
     return {
-        name: pl.Float64 if dtype.is_numeric() else dtype
+        name: pl.Float64 if dtype.is_numeric() and name not in grouped else dtype
         for name, dtype in zip(data.columns, data.dtypes, strict=True)
     }
 

@@ -6,6 +6,7 @@ browser can paint: the first after 100 ms or 50 draws, then at most 20 a second,
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,6 @@ class Run:
         self.finished = threading.Event()
 
 
-Draining = Callable[[Run], Iterator[int]]  # yields the number of draws after each batch
 Frame = Callable[[Run, bool], Any]  # (run, last)
 
 
@@ -44,10 +44,26 @@ def drain(run: Run, draws: Iterator[int], frame: Frame, *, clock: Callable[[], f
     frame(run, True)
 
 
+def watched(run: Run, draws: Iterator[int], start: int, seconds: float) -> Iterator[int]:
+    """Hold a run that chance finishes sooner to about ``seconds``, so that a reader sees it grow; Stop ends the hold."""
+    began = time.monotonic()
+    for done in draws:
+        share = (done - start) / max(run.goal - start, 1)
+        ahead = began + seconds * share - time.monotonic()
+        if ahead > 0 and done < run.goal:
+            run.cancel.wait(ahead)
+        yield done
+
+
+def watch_seconds(draws: int, longest: float) -> float:
+    """Return how long a run of ``draws`` is worth watching: nothing for one, ``longest`` from a thousand on."""
+    return longest * min(1.0, math.log10(max(draws, 1)) / 3)
+
+
 class SyncWorker:
     """Does the work in the calling thread: for tests, scripts, and wherever there are no threads."""
 
-    live = False
+    watch = 0.0  # seconds a run of 1,000 is held to, at least
 
     def start(self, run: Run, work: Callable[[Run], None]) -> None:
         """Do ``work(run)`` now."""
@@ -64,7 +80,7 @@ class SyncWorker:
 class ThreadWorker:
     """One daemon thread a run."""
 
-    live = True
+    watch = 0.8
 
     def start(self, run: Run, work: Callable[[Run], None]) -> None:
         """Begin ``work(run)`` in a thread of its own."""

@@ -1,0 +1,132 @@
+"""Titles and axis words of a panel: short nouns for one term of one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .sentences import Labels
+from .terms import read_term, response_of, scale_of
+
+# kind of a term -> (one of its numbers, many of them)
+QUANTITIES = {
+    "slope": ("slope", "Slopes"),
+    "scaled": ("slope", "Slopes"),
+    "level": ("difference", "Differences"),
+    "average": ("difference", "Differences"),
+    "mean": ("mean", "Means"),
+    "intercept": ("intercept", "Intercepts"),
+    "levels_by_levels": ("interaction", "Interactions"),
+    "slopes_by_levels": ("difference", "Differences of slopes"),
+    "ordered": ("contrast", "Contrasts"),
+    "curve": ("coefficient", "Coefficients"),
+    "smooth": ("coefficient", "Coefficients"),
+    "coefficient": ("coefficient", "Coefficients"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The nouns of one term; numbers on the axes are those of the table (the link scale for a glm)."""
+
+    term: str
+    kind: str
+    quantity: str  # "slope"
+    quantities: str  # "Slopes"
+    question: str
+    axis: str  # "slope of weight (mpg per 1,000 lb)"
+    y_title: str
+    units: str  # "cars"
+    unit_name: str  # "car"
+    x_titles: dict[str, str]
+    menu: str  # how the term stands in the drop-down list
+
+    def x_title(self, column: str) -> str:
+        """Return the title of an axis along a column of the data."""
+        return self.x_titles.get(column, column)
+
+    def null_words(self, null: float) -> str:
+        """Return what the null means, beside its dashed line."""
+        value = f"{null:g}".replace("-", "−")
+        if null == 0 and self.kind in ("slope", "scaled"):
+            return f"{value}: no change along the line"
+        if null == 0 and self.kind in ("level", "average", "levels_by_levels", "slopes_by_levels"):
+            return f"{value}: no difference"
+        return f"{value}: the null"
+
+
+def naming_of(model: Any, term: str, labels: Labels) -> Naming:
+    """Return the nouns of one term, from the labels of the model and the kind of its column."""
+    spec, bundle = model.spec, model.bundle
+    reading = read_term(spec, bundle, bundle.X_names.index(term))
+    words = labels.term(term)
+    quantity, quantities = QUANTITIES[reading.kind]
+    scale = scale_of(spec)
+    noun = _plain(words.noun) or term
+    shown = _axis_unit(labels, words, scale, reading.kind)
+    if reading.kind in ("slope", "scaled"):
+        axis = f"slope of {noun}{shown}"
+    elif reading.kind == "level":
+        axis = f"{_side(words.level_name or words.level or term)} less {_side(words.reference_name or words.reference)}{shown}"
+    elif reading.kind == "mean":
+        axis = f"mean {labels.response}{shown}"
+    else:
+        axis = f"{quantity}: {term}{shown}" if reading.kind != "intercept" else f"intercept{shown}"
+    unit = f" ({labels.unit})" if labels.unit else ""
+    function = response_of(spec)[0]
+    response = f"{function}({_plain(labels.response)})" if function == "log" else _plain(labels.response)
+    return Naming(
+        term=term, kind=reading.kind, quantity=quantity, quantities=quantities,
+        question=_question(reading.kind, labels, words, term, noun), axis=axis,
+        y_title=response + ("" if function == "log" else unit), units=labels.units, unit_name=labels.unit_name,
+        x_titles=_x_titles(bundle, labels), menu=f"{term} ({quantity})" if quantity != "intercept" else term,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Words without the marks that sentences use for quoting."""
+    return "".join(ch for ch in text if not "\ue000" <= ch <= "\uf8ff")
+
+
+def _side(text: str) -> str:
+    return _plain(text).strip() or "the reference"
+
+
+def _axis_unit(labels: Labels, words: Any, scale: str, kind: str) -> str:
+    ratio = {"odds": "log odds", "rate": "log rate", "factor": "log", "link": "link scale"}.get(scale)
+    per = f" per {_plain(words.step_unit)}" if kind in ("slope", "scaled") and words.step_unit else ""
+    if ratio is not None and kind != "mean":
+        return f" ({ratio}{per})"
+    if not labels.unit:
+        return f" ({per.strip()})" if per else ""
+    return f" ({labels.unit}{per})"
+
+
+def _question(kind: str, labels: Labels, words: Any, term: str, noun: str) -> str:
+    response = _plain(labels.response)
+    if kind in ("slope", "scaled"):
+        return f"Is the slope of {noun} different from 0?"
+    if kind == "level" and words.level and words.reference:
+        verb = "Are" if labels.plural else "Is"
+        return f"{verb} {response} different {_plain(words.level)} than {_plain(words.reference)}?"
+    if kind == "mean":
+        return f"How large is the mean {response}?"
+    if kind == "intercept":
+        return "Where does the line start?"
+    return f"Is the {QUANTITIES[kind][0]} {term} different from 0?"
+
+
+def _x_titles(bundle: Any, labels: Labels) -> dict[str, str]:
+    """Axis titles by column of the data, from the words of the terms that use it alone."""
+    from .terms import column_parts
+
+    titles: dict[str, str] = {}
+    for j, name in enumerate(bundle.X_names):
+        parts = column_parts(bundle, j)
+        if len(parts) != 1:
+            continue
+        words, column = labels.term(name), parts[0].column
+        noun = _plain(words.factor or words.noun) or column
+        unit = f" ({_plain(words.unit)})" if words.unit else ""
+        titles.setdefault(column, noun + unit)
+    return titles

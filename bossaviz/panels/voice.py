@@ -1,0 +1,19 @@
+"""What a screen reader hears: one live region that waits until the words are still."""
+
+from __future__ import annotations
+
+import anywidget
+import traitlets
+
+from ..runtime import static_text
+
+
+class Voice(anywidget.AnyWidget):
+    """A hidden live region; ``text`` is spoken once it has not changed for ``still_ms``."""
+
+    _esm = static_text("voice.js")
+    text = traitlets.Unicode().tag(sync=True)
+    still_ms = traitlets.Int(600).tag(sync=True)
+
+    def __repr__(self) -> str:
+        return "Voice()"

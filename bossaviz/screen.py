@@ -1,0 +1,149 @@
+"""Everything a bootstrap panel shows at one moment, as plain values. Pure: the same reading gives the same screen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .charts.axis import decimals_for, distribution_axis, number
+from .charts.distribution import DOTS_UP_TO, Distribution, IntervalRow
+from .compute.reading import Reading
+from .naming import Naming
+from .state import CI_TYPES
+
+PIN_HEAD = ("run", "term", "ci_type", "conf_level", "draws", "seed", "estimate", "ci_lower", "ci_upper")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One run that the reader pinned, to compare with others."""
+
+    term: str
+    ci_type: str
+    conf_level: float
+    draws: int
+    seed: int
+    estimate: float
+    low: float
+    high: float
+    decimals: int
+
+
+def scale_of_focus(reading: Reading) -> tuple[float, int]:
+    """Return the Wald standard error of the focal number and the decimals it is shown with; fixed before any draw."""
+    se = float(reading.wald.se[reading.focal])
+    return se, decimals_for(se)
+
+
+def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: int, overlay: bool) -> Distribution:
+    """Return what pane C shows."""
+    se, decimals = scale_of_focus(reading)
+    estimate = float(reading.estimate[reading.focal])
+    null = reading.query.null if naming.kind not in ("mean", "intercept") or reading.query.null else None
+    axis = distribution_axis(estimate, se, null)
+    rows = tuple(
+        IntervalRow(
+            name=CI_TYPES.get(row.ci_type, "Wald"), low=row.low, high=row.high,
+            chosen=row.ci_type == reading.query.ci_type, theory=row.ci_type == "wald",
+            mcse_low=row.mcse_low, mcse_high=row.mcse_high, note=row.note,
+        )
+        for row in reading.limits
+    )  # fmt: skip
+    return Distribution(
+        draws=reading.values, numbers=reading.numbers, estimate=estimate, axis=axis, rows=rows, decimals=decimals,
+        null=null, null_words="" if null is None else naming.null_words(null), x_title=naming.axis, shown=shown,
+        bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate, se) if overlay else None,
+    )  # fmt: skip
+
+
+def _curve(reading: Reading, axis: tuple[float, float], centre: float, se: float) -> tuple[np.ndarray, np.ndarray]:
+    """Density of the reference distribution behind the Wald interval: t with its df, or normal."""
+    x = np.linspace(*axis, 160)
+    df = math.inf if reading.wald.df is None else float(np.atleast_1d(reading.wald.df)[min(reading.focal, -1)])
+    z = (x - centre) / se
+    if math.isfinite(df):
+        log = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+        return x, np.exp(log - (df + 1) / 2 * np.log1p(z * z / df)) / se
+    return x, np.exp(-0.5 * z * z) / (se * math.sqrt(2 * math.pi))
+
+
+def title_of_distribution(reading: Reading, naming: Naming) -> tuple[str, str]:
+    """Return the heading of pane C and what can be done there."""
+    count = reading.usable
+    if count == 0:
+        return f"{naming.quantities} of resamples", "one dot will be one resample"
+    title = f"{naming.quantities if count != 1 else naming.quantity.capitalize()} of {count:,} resample{'s' * (count != 1)}"
+    if count <= DOTS_UP_TO:
+        return title, "one dot is one resample; click it to see its rows"
+    return title, "click a bar to see one of its resamples"
+
+
+def estimates(reading: Reading) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
+    """Return head, rows and the focal row of the table of estimates."""
+    head = ("term", "estimate", "se", "ci_lower", "ci_upper", "p_value")
+    rows, chosen = [], -1
+    table = reading.inference
+    for j, name in enumerate(reading.names):
+        estimate = float(reading.estimate[j])
+        if j == reading.focal:
+            chosen = len(rows)
+        digits = decimals_for(float(reading.wald.se[j]))
+        if not math.isfinite(estimate):
+            rows.append((name, "–", "", "", "", ""))
+        elif table is None:
+            rows.append((name, number(estimate, digits), "", "", "", ""))
+        else:
+            rows.append((
+                name, number(estimate, digits), *(number(float(v[j]), digits) for v in
+                (table.se, table.ci_lower, table.ci_upper)), p_text(table.p_value, j, reading),
+            ))  # fmt: skip
+    return head, rows, chosen
+
+
+def p_text(p_value: np.ndarray | None, j: int, reading: Reading) -> str:
+    """Return a p-value with at most three decimals, never below what the number of draws can show."""
+    if p_value is None or not math.isfinite(float(p_value[j])):
+        return ""
+    p = float(p_value[j])
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.{min(6, 1 - math.floor(math.log10(p)))}f}" if p > 0 else "0"
+
+
+def pinned(pins: list[Pin]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the table of pinned runs."""
+    rows = [
+        (
+            str(i + 1), pin.term, CI_TYPES[pin.ci_type], f"{pin.conf_level:g}", f"{pin.draws:,}", str(pin.seed),
+            *(number(v, pin.decimals) for v in (pin.estimate, pin.low, pin.high)),
+        )
+        for i, pin in enumerate(pins)
+    ]  # fmt: skip
+    return PIN_HEAD, rows
+
+
+def latest_draws(reading: Reading, samples: np.ndarray, status: np.ndarray, most: int = 8) -> tuple[tuple[str, ...], list]:
+    """Return the table of the latest draws, newest first; a failed draw shows its reason in place of numbers."""
+    from inference_core.states import DRAW_REASONS
+
+    head = ("draw", *reading.names)
+    rows = []
+    for i in range(len(status) - 1, max(-1, len(status) - 1 - most), -1):
+        if status[i]:
+            rows.append((f"#{i + 1}", DRAW_REASONS.get(int(status[i]), "failed"), *[""] * (len(reading.names) - 1)))
+        else:
+            digits = [decimals_for(float(se)) for se in reading.wald.se]
+            rows.append((f"#{i + 1}", *(number(float(v), d) for v, d in zip(samples[i], digits, strict=True))))
+    return head, rows
+
+
+def two_errors(reading: Reading) -> tuple[list[tuple[str, str, str]], str]:
+    """Return sampling error and Monte-Carlo error for the status line, and the latter alone for the rail."""
+    if reading.inference is None:
+        return [], ""
+    _, digits = scale_of_focus(reading)
+    mcse = "" if not math.isfinite(reading.mcse) else number(reading.mcse, decimals_for(reading.mcse))
+    facts = [("sampling error (se)", number(reading.se, digits), "from n")]
+    if mcse:
+        facts.append(("Monte-Carlo error of the limits", f"± {mcse}", "from B"))
+    return facts, mcse
