@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from inference_core.errors import DataError, InferenceError
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states.base import Array, Frozen
 from inference_core.states.bundle import DataBundle
 from inference_core.states.inference import DRAW_OK, DRAW_RANK_DEFICIENT
+
 from . import planes
 from .common import refit_indices
 from .rank import CHUNK_VALUES, chunk_rows, estimable_columns, passes_rank_rule, widen
 from .robust import check_errors, robust_variances
-from inference_core.solvers.threads import one_blas_thread
 
 __all__ = ["LmKernel", "build_lm_coefficient_operator", "compute_batched_ols_bootstrap"]
 
@@ -159,6 +160,9 @@ class LmKernel(Frozen):
             scale = np.sqrt(counts[take])[:, :, None]
             keeps = passes_rank_rule(scale * self.design)
             status[take[~keeps]] = DRAW_RANK_DEFICIENT
+            delta[:, take[~keeps]] = 0.0  # becomes a NaN row at the end; until then arithmetic should stay quiet
+            if root is not None:
+                root[:, :, take[~keeps]] = 0.0
             take, scale = take[keeps], scale[keeps]
             q, r = np.linalg.qr(scale * self.basis.T)
             inverse = np.linalg.inv(r)
