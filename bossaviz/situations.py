@@ -103,7 +103,6 @@ def situation_from(
         "test_asked": test_asked,
         "n": bundle.n,
         "n_total": bundle.n_total,
-        "several_terms": reading.several_terms,
         "sd_x": reading.sd,
         "settings": reading.settings,
         "zero_inside": _zero_inside(bundle, reading),

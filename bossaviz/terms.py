@@ -60,7 +60,6 @@ class Reading:
     sd: float | None = None
     base_column: int | None = None  # interactions: the column of the effect at the first setting
     settings: tuple[float, float] | None = None  # interactions of two numbers
-    several_terms: bool = False
 
 
 def read_terms(spec: ModelSpec, bundle: DataBundle) -> tuple[Reading, ...]:
@@ -72,14 +71,13 @@ def read_term(spec: ModelSpec, bundle: DataBundle, j: int) -> Reading:
     """What design column ``j`` is."""
     parts = column_parts(bundle, j)
     name = bundle.X_names[j]
-    several = len(bundle.source_terms) > 1
     if bundle.term_of_column[j] < 0 or not parts:
         return Reading(name, _intercept_kind(bundle))
     if len(parts) == 1:
-        return _single(name, parts[0], several, bundle)
+        return _single(name, parts[0], bundle)
     if len(parts) == 2:
         return _pair(name, parts, bundle)
-    return Reading(name, "coefficient", parts, several_terms=True)
+    return Reading(name, "coefficient", parts)
 
 
 def column_parts(bundle: DataBundle, j: int) -> tuple[Part, ...]:
@@ -221,8 +219,8 @@ def _intercept_kind(bundle: DataBundle) -> str:
 _KINDS = {"number": "slope", "doubling": "slope", "scaled": "scaled", "curve": "curve", "smooth": "smooth"}
 
 
-def _single(name: str, part: Part, several: bool, bundle: DataBundle) -> Reading:
-    common: dict[str, Any] = {"parts": (part,), "degree": part.degree, "several_terms": several, "sd": part.sd}
+def _single(name: str, part: Part, bundle: DataBundle) -> Reading:
+    common: dict[str, Any] = {"parts": (part,), "degree": part.degree, "sd": part.sd}
     if part.kind == "factor":
         if part.against == "none":
             return Reading(name, _intercept_kind(bundle), **common)
@@ -254,7 +252,7 @@ def _pair(name: str, parts: tuple[Part, ...], bundle: DataBundle) -> Reading:
         multiplier = first.multiplier * second.multiplier
         base = _main_column(bundle, first) if _only_interaction(bundle, parts) else None
         return Reading(
-            name, "levels_by_levels", parts, multiplier=multiplier, base_column=base, several_terms=True
+            name, "levels_by_levels", parts, multiplier=multiplier, base_column=base
         )
     if len(factors) == 1 and len(numbers) == 1 and comparable:
         number, factor = numbers[0], factors[0]
@@ -262,11 +260,11 @@ def _pair(name: str, parts: tuple[Part, ...], bundle: DataBundle) -> Reading:
         multiplier = number.multiplier * factor.multiplier
         return Reading(
             name, "slopes_by_levels", (number, factor), multiplier=multiplier, base_column=base,
-            several_terms=True, sd=number.sd,
+            , sd=number.sd,
         )  # fmt: skip
     if len(numbers) == 2 and second.kind == "number":
         return _two_numbers(name, first, second, bundle)
-    return Reading(name, "coefficient", parts, several_terms=True)
+    return Reading(name, "coefficient", parts)
 
 
 def _two_numbers(name: str, first: Part, second: Part, bundle: DataBundle) -> Reading:
@@ -275,11 +273,11 @@ def _two_numbers(name: str, first: Part, second: Part, bundle: DataBundle) -> Re
     values = bundle.X[:, main] + (second.centre or 0.0) if main is not None else None
     settings = None if values is None else _quartiles(values)
     if settings is None:
-        return Reading(name, "coefficient", (first, second), several_terms=True)
+        return Reading(name, "coefficient", (first, second))
     base = _main_column(bundle, first) if _only_interaction(bundle, (first, second)) else None
     return Reading(
         name, "slopes_by_levels", (first, second), multiplier=first.multiplier * (settings[1] - settings[0]),
-        base_column=base, settings=settings, several_terms=True, sd=first.sd,
+        base_column=base, settings=settings, sd=first.sd,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from . import ink, numbers
 from .figures import Figures
 from .situation import Labels, Situation, TermWords
 
+IN_THE_MAIN = " in the main"
 PLURAL_VERBS = {"rises": "rise", "falls": "fall", "is": "are", "changes": "change"}
 
 
@@ -173,7 +174,7 @@ def shape(t: Speech) -> str:
         return f"{t.verb('changes')} little"
     if t.s.degree == 1:
         rise, fall = t.labels.rises_falls
-        return f"{t.verb(rise if t.figures.sign > 0 else fall)} in the main"
+        return f"{t.verb(rise if t.figures.sign > 0 else fall)}{IN_THE_MAIN}"
     verb = "bend" if t.labels.plural else "bends"
     turn = "up" if t.figures.sign > 0 else "down"
     return f"{verb} {turn}" if t.s.degree == 2 else f"{verb} {turn} at {'their' if t.labels.plural else 'its'} end"

@@ -66,7 +66,7 @@ def _odds(filler: Filler) -> dict[str, str]:
 
 
 EXPANSIONS: tuple[Expansion, ...] = (
-    Expansion("M8", lambda s, row: s.several_terms and row not in ("PB11", "ST4"), _others),
+    Expansion("M8", lambda s, row: row not in ("PB11", "ST4"), _others),
     Expansion("M1", _shows_interval),
     Expansion("M2", lambda s, row: numbers.finite(s.p) and row.startswith("PA") and row not in ("PA9", "PA10", "PA11")),
     Expansion(

@@ -28,7 +28,7 @@ class Figures:
         self.signed = s.kind in SIGNED
         self.comparatives = labels.comparatives
         self._unit = Unit("") if self._unitless else readable(self._size(), labels.unit)
-        self.unit = self._unit.name
+        self.unit, self.divisor = self._unit.name, self._unit.divisor
         self.decimals = self._estimate_decimals()
         self.limit_decimals = self._limit_decimals()
         shown = self._value(s.estimate or 0.0)

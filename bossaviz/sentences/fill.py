@@ -121,7 +121,7 @@ class Filler:
             "response": lab.response,
             "event": lab.event,
             "count": clauses.counted(self.speech),
-            "rises_falls": clauses.shape(self.speech),
+            "rises_falls": clauses.shape(self.speech).removesuffix(clauses.IN_THE_MAIN),
             "drawn_s": self.drawn_s,
             "n": ink.real(numbers.count(s.n)),
             "unit_name": lab.unit_name,

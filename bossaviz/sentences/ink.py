@@ -61,8 +61,8 @@ def bare(text: str) -> str:
 
 
 def capital(text: str) -> str:
-    """First letter raised; a column's own name keeps its spelling."""
-    return text if text.startswith(_NAME_OPEN) else text[:1].upper() + text[1:]
+    """First letter raised; a column's own name and a symbol ("n = 32", "p = 0.02") keep their spelling."""
+    return text if text.startswith(_NAME_OPEN) or text[1:3] in (" =", " <", " >") else text[:1].upper() + text[1:]
 
 
 def finish(text: str) -> tuple[str, tuple[Run, ...]]:

@@ -76,7 +76,6 @@ class Situation:
     # the data
     n: int = 0
     n_total: int = 0  # rows before those with a missing value were left out
-    several_terms: bool = False
     aliased: bool = False
     separated: bool = False
 
