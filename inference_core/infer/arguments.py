@@ -41,9 +41,7 @@ def text(name: str, value: Any, examples: Sequence[str]) -> str:
     """A string; which ones make sense is decided later."""
     if isinstance(value, str):
         return value
-    raise refuse(
-        name, value, f"{name} is a word", f"one of {', '.join(examples)}" if examples else "a column's name"
-    )
+    raise refuse(name, value, f"{name} is a word", f"one of {', '.join(examples)}" if examples else "a column's name")
 
 
 def level(name: str, value: Any) -> float:
@@ -65,9 +63,7 @@ def count(name: str, value: Any) -> int:
     number = _integer(value)
     if number is None or number < 1:
         whole = isinstance(value, float) and value.is_integer() and value >= 1
-        raise refuse(
-            name, value, f"{name} is a whole number of at least 1", f"{name}={int(value) if whole else 999}"
-        )
+        raise refuse(name, value, f"{name} is a whole number of at least 1", f"{name}={int(value) if whole else 999}")
     return number
 
 
@@ -75,9 +71,7 @@ def jobs(name: str, value: Any) -> int:
     """A number of processes: 1 or more, or -1 for all processors (-2 for all but one)."""
     number = _integer(value)
     if number is None or number == 0:
-        raise refuse(
-            name, value, f"{name} is a number of processes: 1 or more, or -1 for all processors", f"{name}=1"
-        )
+        raise refuse(name, value, f"{name} is a number of processes: 1 or more, or -1 for all processors", f"{name}=1")
     return number
 
 
@@ -142,9 +136,7 @@ def function(name: str, value: Any) -> Any:
     """Something to call with (done, total), or None."""
     if value is None or callable(value):
         return value
-    raise refuse(
-        name, value, f"{name} is called with (done, total)", f"{name}=lambda done, total: print(done, total)"
-    )
+    raise refuse(name, value, f"{name} is called with (done, total)", f"{name}=lambda done, total: print(done, total)")
 
 
 def event(name: str, value: Any) -> Any:

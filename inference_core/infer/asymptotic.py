@@ -133,9 +133,7 @@ def resolve_error_type(errors: str, family: str = "gaussian") -> str:
     return errors
 
 
-def resolve_welch(
-    spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None
-) -> tuple[Array, Array]:
+def resolve_welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None) -> tuple[Array, Array]:
     """Welch covariance (p, p) and Satterthwaite degrees of freedom (p,), one grouping into cells for both.
 
     See ``welch.welch_vcov_df`` for the equations and the refusals. ``fit`` is part of the documented
@@ -164,9 +162,7 @@ def _sandwich(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, 
     return vcov, reference_df(spec, fit), fixed_row_notes(bundle, fit, parts, kind)
 
 
-def _welch(
-    spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None, kind: str
-) -> _Route:
+def _welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None, kind: str) -> _Route:
     return *resolve_welch(spec, bundle, fit, data), ()
 
 

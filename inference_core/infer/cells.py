@@ -71,9 +71,7 @@ def _article(kind: str) -> str:
     return f"{'an' if kind.startswith('l') else 'a'} {kind}"
 
 
-CELLS = MappingProxyType(
-    {(op, how, kind): _cell(op, how, kind) for op in LAST_OPS for how in HOWS for kind in KINDS}
-)
+CELLS = MappingProxyType({(op, how, kind): _cell(op, how, kind) for op in LAST_OPS for how in HOWS for kind in KINDS})
 
 
 def model_kind(spec: ModelSpec) -> str:

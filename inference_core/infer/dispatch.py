@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from inference_core.errors import InferenceError
 from inference_core.states import (
     CVState,
     DataBundle,
@@ -20,7 +21,6 @@ from inference_core.states import (
     SimulationInferenceState,
 )
 
-from .bootstrap import resamples_of
 from .bootstrap import resamples_of
 from .cells import require_cell
 from .params import dispatch_params_inference
@@ -66,22 +66,22 @@ AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingP
 
 def dispatch_infer(
     *,
-    how: str,
-    conf_level: float,
-    errors: str,
-    null: Any,
-    alternative: str,
-    last_op: str | None,
-    spec: ModelSpec,
-    bundle: DataBundle,
-    fit: FitState,
-    data: pl.DataFrame | None,
-    link_override: str | None,
-    mee: Any,
-    pred: Any,
-    simulations: pl.DataFrame | None,
-    varying_spread: Any,
-    is_mixed: bool,
+    how: str = "asymp",
+    conf_level: float = 0.95,
+    errors: str = "iid",
+    null: Any = 0.0,
+    alternative: str = "two-sided",
+    last_op: str | None = None,
+    spec: ModelSpec | None = None,
+    bundle: DataBundle | None = None,
+    fit: FitState | None = None,
+    data: pl.DataFrame | None = None,
+    link_override: str | None = None,
+    mee: Any = None,
+    pred: Any = None,
+    simulations: pl.DataFrame | None = None,
+    varying_spread: Any = None,
+    is_mixed: bool = False,
     n_boot: int = 1000,
     n_perm: int = 1000,
     ci_type: str = "bca",
@@ -112,10 +112,10 @@ def dispatch_infer(
         fit, explore, predict or simulate.
     spec, bundle, fit, data
         The fitted model and its original frame.
-    link_override, mee, pred, simulations, varying_spread, is_mixed, n_perm, k, n_steps, threshold,
-    profile_auto, \
-holdout_group_ids
-        Of operations and methods that are not built yet.
+    link_override, mee, pred, simulations, varying_spread, is_mixed
+        Of operations that are not built yet.
+    n_perm, k, n_steps, threshold, profile_auto, holdout_group_ids
+        Of methods that are not built yet.
     n_boot, ci_type, seed, n_jobs, save_resamples, verbose, scheme, progress, cancel
         As in ``bootstrap.compute_params_bootstrap``.
 
@@ -127,8 +127,14 @@ holdout_group_ids
     Raises
     ------
     InferenceError
-        The cell (last operation, how, kind of model) is refused, or not built yet.
+        No model, or a cell (last operation, how, kind of model) that is refused or not built yet.
     """
     ask = locals()
+    if spec is None or bundle is None or fit is None:
+        raise InferenceError(
+            asked=f"dispatch_infer(how={how!r})",
+            found=f"no {', '.join(name for name in ('spec', 'bundle', 'fit') if ask[name] is None)}",
+            remedy="give the spec, the bundle and the fit of one model",
+        )
     require_cell(last_op, how, spec)
     return AFTER[last_op or ""](ask)

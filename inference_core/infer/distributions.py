@@ -25,9 +25,7 @@ def quantile(probability: Array | float, df: Array | float) -> Array:
     """The value below which t(df) has ``probability``; ``df = inf`` is the normal. NaN in, NaN out."""
     probability, df = np.broadcast_arrays(np.asarray(probability, float), np.asarray(df, float))
     normal = np.isposinf(df)
-    return np.where(
-        normal, special.ndtri(probability), special.stdtrit(np.where(normal, 1.0, df), probability)
-    )
+    return np.where(normal, special.ndtri(probability), special.stdtrit(np.where(normal, 1.0, df), probability))
 
 
 def critical_value(conf_level: float, df: Array | float, alternative: str = "two-sided") -> Array:

@@ -228,11 +228,7 @@ def _collapse(tokens: list[Token]) -> tuple[list[str], list[Token]]:
         j = i + 1
         if tokens[i].kind in _COLUMN:
             depth = 0
-            while (
-                tokens[i].kind == "name"
-                and j < len(tokens)
-                and (depth or (j == i + 1 and is_op(tokens[j], "(")))
-            ):
+            while tokens[i].kind == "name" and j < len(tokens) and (depth or (j == i + 1 and is_op(tokens[j], "("))):
                 depth += is_op(tokens[j], "(") - is_op(tokens[j], ")")
                 j += 1
             operands.append(spell(tokens[i:j]))

@@ -190,9 +190,7 @@ def fixed_row_notes(bundle: DataBundle, fit: FitState, parts: Influence, kind: s
     notes = []
     for row in fixed_rows(parts.leverage):
         touched = [name for name, hit in zip(names, touched_by(parts, np.array([row])), strict=True) if hit]
-        notes.append(
-            f"row {positions[row]} (counting from 0) fixes its own value: {effect} {', '.join(touched)}"
-        )
+        notes.append(f"row {positions[row]} (counting from 0) fixes its own value: {effect} {', '.join(touched)}")
     return tuple(notes)
 
 

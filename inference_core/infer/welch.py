@@ -169,9 +169,7 @@ def cells_of(bundle: DataBundle, data: pl.DataFrame | None) -> Cells:
     for factor in bundle.factor_levels:
         labels, codes = _levels_in_rows(factor, bundle, data)
         crossed, of_row = np.unique(of_row * len(labels) + codes, return_inverse=True)
-        names = [
-            _cell_name(names[i // len(labels)], unwrap(factor), labels[i % len(labels)]) for i in crossed
-        ]
+        names = [_cell_name(names[i // len(labels)], unwrap(factor), labels[i % len(labels)]) for i in crossed]
     return Cells(of_row, tuple(names))
 
 

@@ -9,14 +9,10 @@ from inference_core.states import DataBundle, FitState, ModelSpec, RankInfo
 
 
 def make_spec(family="gaussian", link="identity", **changes):
-    return ModelSpec(
-        formula="y ~ x", response_var="y", fixed_terms=("x",), family=family, link=link, **changes
-    )
+    return ModelSpec(formula="y ~ x", response_var="y", fixed_terms=("x",), family=family, link=link, **changes)
 
 
-def make_bundle(
-    X, y, *, names=None, weights=None, offset=None, trials=None, factor_levels=None, kept=None, **changes
-):
+def make_bundle(X, y, *, names=None, weights=None, offset=None, trials=None, factor_levels=None, kept=None, **changes):
     n, p = X.shape
     names = tuple(f"b{j}" for j in range(p)) if names is None else tuple(names)
     kept = np.arange(p) if kept is None else np.asarray(kept)
@@ -52,7 +48,8 @@ def fit_by_newton(spec, bundle, family_params=(), steps=60):
     mu = family.link.inverse(eta)
     return FitState(
         coef=coef, vcov=vcov, fitted=mu, eta=eta, residuals=y - mu, working_weights=weight,
-        leverage=weight * np.einsum("ij,jk,ik->i", X, unscaled, X), df_resid=df, rank=p, sigma=float(np.sqrt(dispersion)),
+        leverage=weight * np.einsum("ij,jk,ik->i", X, unscaled, X), df_resid=df, rank=p,
+        sigma=float(np.sqrt(dispersion)),
         dispersion=dispersion, deviance=float("nan"), null_deviance=float("nan"), df_null=n - 1.0,
         loglik=float("nan"), n_params=p, family_params=tuple(family_params),
     )  # fmt: skip

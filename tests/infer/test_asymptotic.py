@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from inference_core.errors import InferenceError
 from inference_core.infer.asymptotic import ERROR_TYPES, compute_params_asymptotic, resolve_error_type
 from inference_core.infer.coefficient import coefficient_inference, resolve_null
 from inference_core.infer.distributions import critical_value, lower_tail, quantile, tail_probability
 from inference_core.infer.sandwich import sandwich_vcov
-from scipy import stats
 
 from .handmade import GLMS, fit_by_newton, generalized, linear, make_bundle, make_spec
 
@@ -196,7 +197,8 @@ def test_an_unknown_alternative():
 @pytest.mark.parametrize(
     ("errors", "family", "resolved"),
     [
-        ("hetero", "gaussian", "HC3"), ("hetero", "poisson", "HC0"), ("hetero", "binomial", "HC0"), ("iid", "gamma", "iid"),
+        ("hetero", "gaussian", "HC3"), ("hetero", "poisson", "HC0"), ("hetero", "binomial", "HC0"),
+        ("iid", "gamma", "iid"),
         ("HC0", "gaussian", "HC0"), ("HC4", "poisson", "HC4"), ("unequal_var", "gaussian", "unequal_var"),
     ],
 )  # fmt: skip

@@ -28,7 +28,8 @@ def test_documented_examples():
     ("text", "value"),
     [
         ("3.14", 3.14), (" -2e3 ", -2000.0), (".5", 0.5), ("7.", 7.0), ("hello", "hello"), ("'quoted'", "quoted"),
-        ('"3"', "3"), ("nan", "nan"), ("inf", "inf"), ("1_000", "1_000"), ("", ""), ("'", "'"), ("'a\"", "'a\""), ("0x10", "0x10"),
+        ('"3"', "3"), ("nan", "nan"), ("inf", "inf"), ("1_000", "1_000"), ("", ""), ("'", "'"), ("'a\"", "'a\""),
+        ("0x10", "0x10"),
     ],
 )  # fmt: skip
 def test_values(text, value):
@@ -114,7 +115,8 @@ def test_removal(formula, predictor, expected):
 @pytest.mark.parametrize(
     ("formula", "predictor"),
     [
-        ("y ~  a +  b", "q"), ("y ~ ab + b1", "a"), ("no tilde", "a"), ("y ~ a ~ b", "a"), ("y ~ a[1] + b", "a"), ("y ~ a +", "a"),
+        ("y ~  a +  b", "q"), ("y ~ ab + b1", "a"), ("no tilde", "a"), ("y ~ a ~ b", "a"), ("y ~ a[1] + b", "a"),
+        ("y ~ a +", "a"),
         ("y ~ (a", "a"), ("", "a"), ("y ~ b", ""), ("y ~ a + b", "y"),
     ],
 )  # fmt: skip
@@ -159,7 +161,8 @@ def test_no_text_breaks_it(formula, predictor):
 
 @pytest.mark.parametrize(
     ("text", "column"),
-    [("factor(a)", "a"), ("C(a, sum)", "a"), ("`my col`", "my col"), (" a ", "a"), ("log(a)", "log(a)"), ("a[1]", "a[1]"), ("factor(a + b)", "factor(a + b)")],
+    [("factor(a)", "a"), ("C(a, sum)", "a"), ("`my col`", "my col"), (" a ", "a"), ("log(a)", "log(a)"), ("a[1]", "a[1]"),
+     ("factor(a + b)", "factor(a + b)")],
 )  # fmt: skip
 def test_unwrap(text, column):
     assert unwrap(text) == column

@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from inference_core.errors import InferenceCoreError, InferenceError
-from inference_core.infer.cells import BUILT, CELLS, HOWS, KINDS, LAST_OPS, LATER, REFUSED, WORKS, model_kind, require_cell
+from inference_core.infer.cells import (
+    BUILT,
+    CELLS,
+    HOWS,
+    KINDS,
+    LAST_OPS,
+    LATER,
+    REFUSED,
+    WORKS,
+    model_kind,
+    require_cell,
+)
 from inference_core.infer.request import (
     ARGUMENTS,
     CI_TYPES,
@@ -113,8 +125,8 @@ SNAPSHOTS = [
     (
         {"nboot": 100, "how": "boot"},
         "asked: .infer(nboot=100)\n"
-        "found: no argument 'nboot'; how='boot' takes alternative, cancel, ci_type, conf_level, errors, n_boot, n_jobs, null,"
-        " profile, progress, save_resamples, scheme, seed, verbose\n"
+        "found: no argument 'nboot'; how='boot' takes alternative, cancel, ci_type, conf_level, errors, n_boot, n_jobs,"
+        " null, profile, progress, save_resamples, scheme, seed, verbose\n"
         "try:   did you mean n_boot=100?",
     ),
     (
@@ -276,10 +288,21 @@ def test_values_of_kinds_to_come_are_checked_already():
 
     assert set(_CHECKS) == set(ARGUMENTS)
     assert _CHECKS["k"]("k", "loo") == "loo" and _CHECKS["k"]("k", 5) == 5
-    for name, bad in [("k", 1), ("k", "ten"), ("n_perm", 0), ("n_steps", 0), ("threshold", -1.0), ("threshold", "x"), ("holdout_group", 3)]:
+    for name, bad in [
+        ("k", 1),
+        ("k", "ten"),
+        ("n_perm", 0),
+        ("n_steps", 0),
+        ("threshold", -1.0),
+        ("threshold", "x"),
+        ("holdout_group", 3),
+    ]:
         with pytest.raises(InferenceError, match=f"{name}="):
             _CHECKS[name](name, bad)
-    assert _CHECKS["threshold"]("threshold", None) is None and _CHECKS["holdout_group"]("holdout_group", "school") == "school"
+    assert (
+        _CHECKS["threshold"]("threshold", None) is None
+        and _CHECKS["holdout_group"]("holdout_group", "school") == "school"
+    )
 
 
 def test_welch_is_refused_before_computing():
@@ -297,7 +320,10 @@ def test_too_few_draws_are_refused_before_the_first_refit(ci_type):
     assert "B = 1 cannot give 95 % limits" in caught.found
 
 
-@given(st.dictionaries(st.text(max_size=12), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.floats())), st.sampled_from(HOWS))
+@given(
+    st.dictionaries(st.text(max_size=12), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.floats())),
+    st.sampled_from(HOWS),
+)
 def test_whatever_is_typed_is_a_request_or_a_refusal(given_, how):
     try:
         request = check_infer_request(how, given_, spec=SPECS["lm"])
@@ -323,11 +349,14 @@ def test_one_wrong_letter_is_recognised(name, at, letter):
 
 @pytest.mark.parametrize(
     ("word", "argument", "meant"),
-    [("permutation", "how", "perm"), ("Wald", "how", "asymp"), ("kfold", "how", "cv"), ("perc", "ci_type", "percentile"),
-     (">", "alternative", "greater"), ("White", "errors", "HC0"), ("pairs", "scheme", "case"), ("R", "argument", "n_boot")],
+    [("permutation", "how", "perm"), ("Wald", "how", "asymp"), ("kfold", "how", "cv"),
+     ("perc", "ci_type", "percentile"),
+     (">", "alternative", "greater"), ("White", "errors", "HC0"), ("pairs", "scheme", "case"),
+     ("R", "argument", "n_boot")],
 )  # fmt: skip
 def test_words_of_other_programs(word, argument, meant):
-    valid = {"how": HOWS, "ci_type": CI_TYPES, "alternative": ("two-sided", "greater", "less"), "errors": ("HC0", "HC3"),
+    valid = {"how": HOWS, "ci_type": CI_TYPES, "alternative": ("two-sided", "greater", "less"),
+             "errors": ("HC0", "HC3"),
              "scheme": ("case",), "argument": ARGUMENTS}[argument]  # fmt: skip
     assert nearest(word, valid, argument) == meant
 
@@ -393,16 +422,19 @@ def test_fit_requests_are_split():
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
-        ({"maxiter": 5}, "glm", "asked: .fit(maxiter=5)\nfound: no argument 'maxiter'; fit takes weights, offset, tol, max_iter,"
+        ({"maxiter": 5}, "glm",
+         "asked: .fit(maxiter=5)\nfound: no argument 'maxiter'; fit takes weights, offset, tol, max_iter,"
          " nAGQ, method, solver\ntry:   did you mean max_iter=5?"),
-        ({"zzz": 5}, "glm", "asked: .fit(zzz=5)\nfound: no argument 'zzz'; fit takes weights, offset, tol, max_iter, nAGQ,"
+        ({"zzz": 5}, "glm",
+         "asked: .fit(zzz=5)\nfound: no argument 'zzz'; fit takes weights, offset, tol, max_iter, nAGQ,"
          " method, solver\ntry:   leave zzz out"),
         ({"nAGQ": 1}, "glm", "asked: .fit(nAGQ=1)\nfound: nAGQ belongs to mixed models; this is a model of kind glm\n"
          "try:   leave nAGQ out"),
         ({"tol": 1e-8}, "lm", "asked: .fit(tol=1e-08)\nfound: a linear model is solved in one step; nothing iterates\n"
          "try:   leave tol out"),
         ({"tol": 2}, "glm", "asked: tol=2\nfound: tol is a relative change, above 0 and below 1\ntry:   tol=1e-10"),
-        ({"max_iter": 0}, "glm", "asked: max_iter=0\nfound: max_iter is a whole number of at least 1\ntry:   max_iter=999"),
+        ({"max_iter": 0}, "glm",
+         "asked: max_iter=0\nfound: max_iter is a whole number of at least 1\ntry:   max_iter=999"),
     ],
 )  # fmt: skip
 def test_fit_refusals(given, kind, message):

@@ -61,9 +61,7 @@ def test_glm_equals_the_sum_over_rows(family, link, kind):
     weights = np.random.default_rng(5).integers(1, 4, 60).astype(float)
     spec, bundle, fit = generalized(family, link, seed=3, weights=weights)
     # the two ways to the working residual cancel differently: 1e-8
-    np.testing.assert_allclose(
-        sandwich_vcov(spec, bundle, fit, kind), brute_force(spec, bundle, fit, kind), rtol=1e-8
-    )
+    np.testing.assert_allclose(sandwich_vcov(spec, bundle, fit, kind), brute_force(spec, bundle, fit, kind), rtol=1e-8)
 
 
 def test_the_mean_has_known_errors():
@@ -74,9 +72,7 @@ def test_the_mean_has_known_errors():
     ss = np.sum((y - y.mean()) ** 2)
     expected = {"HC0": ss / 25, "HC1": ss / 20, "HC2": ss / 20, "HC3": ss / 16, "HC4": ss / 20}
     for kind, value in expected.items():
-        assert sandwich_vcov(make_spec(), bundle, fit, kind)[0, 0] == pytest.approx(
-            value, rel=1e-13
-        )  # closed form
+        assert sandwich_vcov(make_spec(), bundle, fit, kind)[0, 0] == pytest.approx(value, rel=1e-13)  # closed form
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -84,9 +80,7 @@ def test_kinds_are_ordered(seed):
     """Every kind divides by a larger power of 1 - h than the one before: HC0 <= HC2 <= HC3."""
     spec, bundle, fit = linear(seed, n=12)
     hc0, hc2, hc3 = (np.diag(sandwich_vcov(spec, bundle, fit, kind)) for kind in ("HC0", "HC2", "HC3"))
-    assert np.all(hc0 <= hc2 * (1 + 1e-12)) and np.all(
-        hc2 <= hc3 * (1 + 1e-12)
-    )  # equal up to rounding if h = 0
+    assert np.all(hc0 <= hc2 * (1 + 1e-12)) and np.all(hc2 <= hc3 * (1 + 1e-12))  # equal up to rounding if h = 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,9 +106,7 @@ def test_scores_of_copies_add_up(family, link):
     weighted = make_bundle(bundle.X, bundle.y, weights=np.full(bundle.n, 3.0))
     vcov_copies = sandwich_vcov(spec, copies, fit_by_newton(spec, copies), "HC0")
     vcov_weighted = sandwich_vcov(spec, weighted, fit_by_newton(spec, weighted), "HC0")
-    np.testing.assert_allclose(
-        vcov_copies, vcov_weighted / 3, rtol=1e-8
-    )  # two converged fits of one likelihood
+    np.testing.assert_allclose(vcov_copies, vcov_weighted / 3, rtol=1e-8)  # two converged fits of one likelihood
 
 
 def test_weights_only_up_to_scale_matter():
@@ -122,9 +114,7 @@ def test_weights_only_up_to_scale_matter():
     spec, a, fit_a = linear(1, weights=weights)
     _, b, fit_b = linear(1, weights=7 * weights)
     for kind in KINDS:
-        np.testing.assert_allclose(
-            sandwich_vcov(spec, a, fit_a, kind), sandwich_vcov(spec, b, fit_b, kind), rtol=1e-10
-        )
+        np.testing.assert_allclose(sandwich_vcov(spec, a, fit_a, kind), sandwich_vcov(spec, b, fit_b, kind), rtol=1e-10)
 
 
 def one_level_seen_once():
@@ -158,9 +148,7 @@ def test_kinds_without_leverage_say_that_the_row_counts_as_exact(kind):
     spec, bundle, fit = one_level_seen_once()
     assert np.all(np.isfinite(sandwich_vcov(spec, bundle, fit, kind)))
     notes = fixed_row_notes(bundle, fit, influence_parts(spec, bundle, fit), kind)
-    assert notes == (
-        f"row 7 (counting from 0) fixes its own value: {kind} takes it to be without error in g[C]",
-    )
+    assert notes == (f"row 7 (counting from 0) fixes its own value: {kind} takes it to be without error in g[C]",)
 
 
 def test_dropped_columns_stay_empty():
@@ -169,13 +157,11 @@ def test_dropped_columns_stay_empty():
     wide = make_bundle(X, bundle.y, kept=[0, 1, 3])
     vcov = sandwich_vcov(spec, wide, fit_by_newton(spec, wide, steps=2), "HC3")
     assert np.all(np.isnan(vcov[2])) and np.all(np.isnan(vcov[:, 2]))
-    np.testing.assert_allclose(
-        vcov[np.ix_([0, 1, 3], [0, 1, 3])], sandwich_vcov(spec, bundle, fit, "HC3"), rtol=1e-9
-    )
+    np.testing.assert_allclose(vcov[np.ix_([0, 1, 3], [0, 1, 3])], sandwich_vcov(spec, bundle, fit, "HC3"), rtol=1e-9)
 
 
 def test_ill_conditioned_designs_keep_their_digits():
-    """A cubic in years: the covariance is equivariant under centring, so both codings must give the same slope error."""
+    """Years squared: centring leaves the last column's coefficient alone, so its error must stay."""
     rng = np.random.default_rng(8)
     year = np.linspace(1990.0, 2020.0, 31)
     y = rng.normal(size=31)
@@ -191,9 +177,7 @@ def test_ill_conditioned_designs_keep_their_digits():
             **{**{f: getattr(fit, f) for f in fit.__dataclass_fields__}, "coef": coef, "residuals": y - eta}
         )
         errors.append(np.sqrt(covariance(influence_parts(make_spec(), bundle, fit), "HC3")[2, 2]))
-    assert errors[0] == pytest.approx(
-        errors[1], rel=1e-6
-    )  # the raw design has condition 1e10: ten digits are gone
+    assert errors[0] == pytest.approx(errors[1], rel=1e-6)  # the raw design has condition 1e10: ten digits are gone
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
-"""Variances by cell: Welch's t test, combinations of means, designs with interactions and covariates; refusals by name."""
+"""Variances by cell: Welch's t test, combinations of means, interactions, covariates; refusals by name."""
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from inference_core.errors import InferenceError
 from inference_core.infer.asymptotic import compute_params_asymptotic, resolve_welch
 from inference_core.infer.welch import cells_of, satterthwaite_df
-from scipy import stats
 
 from .handmade import fit_by_newton, make_bundle, make_spec
 
@@ -183,7 +184,10 @@ def test_a_shared_slope_costs_each_cell_its_share():
     assert np.all(df >= dof.min() - 1e-9) and np.all(df <= dof.sum() + 1e-9)
 
 
-@given(parts=st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3), dof=st.lists(st.integers(1, 99), min_size=3, max_size=3))
+@given(
+    parts=st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3),
+    dof=st.lists(st.integers(1, 99), min_size=3, max_size=3),
+)
 def test_satterthwaite_lies_between_the_smallest_and_the_sum(parts, dof):
     df = satterthwaite_df(np.array(parts)[:, None], np.array(dof, float))[0]
     assert min(dof) * (1 - 1e-12) <= df <= sum(dof) * (1 + 1e-12)  # equality up to rounding

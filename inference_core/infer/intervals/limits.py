@@ -67,7 +67,7 @@ class Material(Frozen):
     ) -> Material:
         """Keep the usable draws (rows without NaN in the columns that are estimable) of the statistics that vary."""
         samples, observed = np.asarray(samples, float), np.atleast_1d(np.asarray(observed, float))
-        samples = samples.reshape(len(samples), -1)
+        samples = samples.reshape(len(samples), observed.size)  # also where a cancelled run has no draw
         p = samples.shape[1]
         estimable = ~np.isnan(observed) & ~np.isnan(samples).all(0)
         good = ~np.isnan(samples[:, estimable]).any(1)
