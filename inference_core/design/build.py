@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from inference_core.errors import DataError, FormulaError, InferenceCoreWarning
-from inference_core.formula.guard import Expression
-from inference_core.formula.parse import ParsedFormula, operands, parse_formula
+from inference_core.formula.parse import ParsedFormula, parse_formula
 from inference_core.formula.tokens import shorten
 from inference_core.formula.values import Factor
 from inference_core.solvers.lstsq import rank_of_design
@@ -144,9 +143,8 @@ def _used_columns(parsed: ParsedFormula, terms: Terms, requests: list[RowValue |
     for expression in terms.operands:
         used.update(dict.fromkeys(expression.columns))
     for term in parsed.random:
-        for piece in operands(term.effects, asked):
-            if isinstance(piece, Expression):
-                used.update(dict.fromkeys(piece.columns))
+        for expression in expand_terms(term.effects, [], set(), asked).operands:
+            used.update(dict.fromkeys(expression.columns))
         used.update(dict.fromkeys(term.columns))
     for request in requests:
         if request is not None and request.expression is not None:

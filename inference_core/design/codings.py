@@ -77,7 +77,11 @@ def make_coding(request: Any, levels: tuple[str, ...], name: str, *, ordered: bo
     if isinstance(request, Coding):
         request = request.matrix
     if isinstance(request, np.ndarray) or (isinstance(request, (list, tuple)) and _is_rows(request)):
-        return _custom(np.asarray(request, dtype=np.float64), levels, asked)
+        try:
+            matrix = np.asarray(request, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(asked, "a matrix that does not hold numbers", "give one row of numbers per level") from None
+        return _custom(matrix, levels, asked)
     reference: str | None = None
     if isinstance(request, (tuple, list)):
         if len(request) != 2:

@@ -157,6 +157,6 @@ def numbers_among_text(series: pl.Series) -> tuple[str, float] | None:
             example = word if example is None else example
         else:
             numeric += count
-    if example is None or not total or numeric / total < 0.5:
+    if example is None or not total or numeric / total <= 0.5:
         return None
     return example, numeric / total

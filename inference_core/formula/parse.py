@@ -86,6 +86,8 @@ def parse_formula(text: str) -> ParsedFormula:
     left, right = sides
     if not right:
         raise FormulaError(shorten(text, 120), "nothing to the right of ~", 'write "y ~ 1" for the mean alone')
+    if _has_bar(left):
+        raise _bar_out_of_place(left, text)
     response = admit_tokens(left, text) if left else None
     pair = None
     if response is not None and response.function == "cbind":
