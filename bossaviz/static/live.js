@@ -123,7 +123,11 @@ class Drawing {
     this.on("change:stale", () => this.fade());
     this.on("change:width", () => this.schedule());
     this.on("change:signals", () => this.schedule());
-    this.resizing = new ResizeObserver(() => this.schedule());
+    this.resizing = new ResizeObserver(([entry]) => {
+      // hidden is no size; and a width read at another moment may belong to a half-done layout of the page
+      this.observed = Math.floor(entry.contentRect.width) || this.observed;
+      this.schedule();
+    });
     this.keys = (event) => this.onKey(event);
     el.addEventListener("keydown", this.keys);
     try {
@@ -205,7 +209,7 @@ class Drawing {
   }
 
   outerWidth() {
-    return this.model.get("width") || Math.floor(this.el.clientWidth) || FALLBACK_WIDTH;
+    return this.model.get("width") || this.observed || Math.floor(this.el.clientWidth) || FALLBACK_WIDTH;
   }
 
   // ---- frames

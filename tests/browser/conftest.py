@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from .jupyter_drive import CHROMIUM, FLAGS, Pages, Server, start_server
 from playwright.sync_api import Browser, sync_playwright
+
+from .jupyter_drive import CHROMIUM, FLAGS, Pages, Server, start_server
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -35,7 +36,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import Browser, Page, Request
+from playwright.sync_api import Browser, Error, Page, Request
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -47,6 +48,9 @@ FLAGS = (
 ARTEFACTS = Path(__file__).parents[2] / "test-artefacts"
 # Voila's own page asks for this style sheet (icons of buttons); refused like the rest, and nothing needs it.
 ALLOWED = ("https://cdn.jsdelivr.net/npm/@fortawesome/fontawesome-free@",)
+# An error whose whole stack lies in the application's own scripts is not ours: Notebook 7 trips over its settings
+# as it starts, JupyterLab over its splash screen as the theme changes.
+OWN_SCRIPTS = ("/static/lab/", "/static/notebook/")
 LOCAL_SCHEMES = ("data", "blob", "about", "chrome-extension")
 
 # Nothing asks the server to fetch news, and saving a notebook saves its widgets.
@@ -164,17 +168,21 @@ def _wait_until_up(server: Server, seconds: float = 60) -> None:
     raise AssertionError(f"{server.kind} did not start; its log ends:\n{server.log.read_text()[-3000:]}")
 
 
+ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
 FIND_KERNEL = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
 
-# Counts drawings taken out of the page from now on; window.__bvRemoved is the count.
-WATCH_REMOVALS = """() => {
+# Counts drawings taken out of charts, or with them, from now on; window.__bvRemoved is the count.
+WATCH_REMOVALS = """(within) => {
   window.__bvRemoved = 0;
-  new MutationObserver((changes) => {
+  window.__bvWatch?.disconnect();
+  window.__bvWatch = new MutationObserver((changes) => {
     for (const change of changes) for (const node of change.removedNodes) {
       if (node.nodeType !== 1) continue;
-      window.__bvRemoved += node.matches('svg, canvas') + node.querySelectorAll('svg, canvas').length;
+      const inside = change.target.closest(within) || node.matches(within) || node.querySelector(within);
+      if (inside) window.__bvRemoved += node.matches('svg, canvas') + node.querySelectorAll('svg, canvas').length;
     }
-  }).observe(document.body, { childList: true, subtree: true });
+  });
+  window.__bvWatch.observe(document.body, { childList: true, subtree: true });
 }"""
 
 RUN_IN_KERNEL = """async (code) => {
@@ -206,7 +214,7 @@ class NotebookPage:
 
     def __post_init__(self) -> None:
         self.page.on("request", self._note_request)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", self._note_error)
         self.page.on("console", lambda said: said.type == "error" and self.console.append(said.text))
 
     def _note_request(self, request: Request) -> None:
@@ -215,6 +223,11 @@ class NotebookPage:
             return
         if not request.url.startswith(ALLOWED):
             self.outside.append(request.url)
+
+    def _note_error(self, error: Error) -> None:
+        frames = re.findall(r"\bat .*", error.stack or "")
+        if not frames or not all(any(own in frame for own in OWN_SCRIPTS) for frame in frames if "http" in frame):
+            self.errors.append(error.stack or str(error))
 
     # ---- opening and running
 
@@ -235,6 +248,7 @@ class NotebookPage:
         """Run all cells and wait until they have ended; fail on an error in any output."""
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(
+            f"document.querySelector({ERROR_OUTPUT!r}) || "
             "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
             ".every(prompt => /\\[\\d+\\]/.test(prompt.textContent))",
             timeout=seconds * 1000,
@@ -243,7 +257,7 @@ class NotebookPage:
 
     def assert_no_error_output(self) -> None:
         """Fail with the text of the first error in an output."""
-        found = self.page.locator('[data-mime-type="application/vnd.jupyter.error"], .jp-mod-error').all()
+        found = self.page.locator(ERROR_OUTPUT).all()
         assert not found, f"error in an output of {self.name}:\n{found[0].inner_text()}"
 
     def python(self, code: str) -> str:
@@ -283,20 +297,29 @@ class NotebookPage:
             seconds,
         )
 
-    def watch_removals(self) -> None:
-        """Start to count drawings (svg, canvas) taken out of the page."""
-        self.page.evaluate(WATCH_REMOVALS)
+    def watch_removals(self, within: str = ".bv-livechart") -> None:
+        """Start to count drawings (svg, canvas) taken out of the elements of ``within``, or with them."""
+        self.page.evaluate(WATCH_REMOVALS, within)
 
     def removals(self) -> int:
         """Return how many drawings were taken out since ``watch_removals``."""
         return self.page.evaluate("window.__bvRemoved")
 
-    def screenshot(self, name: str, selector: str | None = None) -> Path:
-        """Keep a picture of the page, or of one element, in ``test-artefacts``."""
+    def screenshot(self, name: str, selector: str | None = None, *, show: str | None = None) -> Path:
+        """Keep a picture of the page, or of one element, in ``test-artefacts``; ``show`` is scrolled to first."""
         ARTEFACTS.mkdir(exist_ok=True)
         path = ARTEFACTS / f"{name}.png"
+        if show:
+            self.page.locator(show).first.scroll_into_view_if_needed()
         (self.page.locator(selector).first if selector else self.page).screenshot(path=path)
         return path
+
+    def set_theme(self, theme: str) -> None:
+        """Change JupyterLab's theme ("light" or "dark") and wait until its splash screen is gone."""
+        self.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
+        light = str(theme == "light").lower()
+        self.wait_until(f"document.body.dataset.jpThemeLight === '{light}'")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def close(self) -> None:
         """Shut the kernel down and close the page."""
