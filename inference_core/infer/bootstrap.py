@@ -156,7 +156,9 @@ def compute_params_bootstrap(
     )  # fmt: skip
 
 
-def resamples_of(inference: InferenceState, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> ResamplesState | None:
+def resamples_of(
+    inference: InferenceState, spec: ModelSpec, bundle: DataBundle, fit: FitState
+) -> ResamplesState | None:
     """The stored draws of a bootstrap table as a container that can rebuild the rows of each; None without draws."""
     if inference.boot_samples is None or inference.draw_status is None:
         return None

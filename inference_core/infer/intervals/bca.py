@@ -78,7 +78,9 @@ def acceleration(jackknife: Array) -> Array:
         return np.where(squares > 0, (influence**3).sum(0) / (6.0 * squares**1.5), np.nan)
 
 
-def bca_constants(draws: OrderedDraws, observed: Array, jackknife: Array | None, tails: tuple[float, ...]) -> BcaConstants:
+def bca_constants(
+    draws: OrderedDraws, observed: Array, jackknife: Array | None, tails: tuple[float, ...]
+) -> BcaConstants:
     """z0 and a with a verdict per statistic, for one-sided limits at the nominal ``tails``.
 
     ``jackknife=None`` takes a = 0, the bias-corrected percentile interval.

@@ -26,7 +26,7 @@ class OrderedDraws(Frozen):
         """Draws per statistic."""
         return self.values.shape[1]
 
-    def quantile(self, level: Array) -> Array:
+    def quantile(self, level: Array | float) -> Array:
         """(k,) quantiles at ``level`` (k,): order statistic (B + 1) level, between two of them on the normal scale.
 
         The rule of ``boot.ci``; beyond the outermost draws it gives these.
@@ -69,7 +69,7 @@ class OrderedDraws(Frozen):
                 out[j] = min(max(below, 1), size) / (size + 1)
         return out
 
-    def quantile_mcse(self, level: Array) -> Array:
+    def quantile_mcse(self, level: Array | float) -> Array:
         """(k,) Monte-Carlo standard error of :meth:`quantile`: half of its 68 % order-statistic interval."""
         low, high = order_statistic_ranks(self.size, np.broadcast_to(level, (self.values.shape[0],)), 0.68)
         row = np.arange(self.values.shape[0])

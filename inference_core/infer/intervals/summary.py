@@ -134,12 +134,13 @@ def _fallback_notes(names: tuple[str, ...], result: IntervalResult) -> list[str]
 
 def _advice(stream: DrawStream, ci_type: str) -> list[str]:
     """Where a type is known to promise too much."""
-    if ci_type == "bca":
-        if stream.df_resid is not None and stream.df_resid < BCA_SMALL_DF:
-            return [f"BCa with {stream.df_resid:g} residual degrees of freedom: expanded limits keep their promise better here"]
+    apart = "robust and classical standard errors differ by more than 25 %"
+    if ci_type == "bca" and stream.df_resid is not None:
+        better = "expanded limits keep their promise better here"
+        if stream.df_resid < BCA_SMALL_DF:
+            return [f"BCa with {stream.df_resid:g} residual degrees of freedom: {better}"]
         if stream.looks_unequal(UNEQUAL):
-            return ["robust and classical standard errors differ by more than 25 %: expanded limits keep their promise "
-                    "better here"]  # fmt: skip
+            return [f"{apart}: {better}"]
     if ci_type == "studentized" and stream.errors == "iid" and stream.looks_unequal(UNEQUAL):
-        return ["robust and classical standard errors differ by more than 25 %: use errors='HC3' for studentized limits"]
+        return [f"{apart}: use errors='HC3' for studentized limits"]
     return []

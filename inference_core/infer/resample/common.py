@@ -141,9 +141,8 @@ def collect_boot_samples(
     n_failed : int
         Rows that failed; more than 10 % of ``n_boot`` warn.
     """
-    samples = np.asarray(boot_samples_list, float)
-    samples = samples.reshape(len(boot_samples_list), -1)
-    valid = ~np.isnan(samples).all(axis=1)
+    samples = np.asarray(boot_samples_list, float).reshape(len(boot_samples_list), -1)
+    valid = np.asarray(~np.isnan(samples).all(axis=1))
     n_failed = int(n_boot - np.count_nonzero(valid))
     warn_on_failures(n_failed, n_boot, context)
     return samples, valid, n_failed

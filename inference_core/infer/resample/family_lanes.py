@@ -6,7 +6,7 @@ Given the means these are one-dimensional likelihood equations; all resamples ta
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, zeta
 
 from inference_core.families import Family
 from inference_core.fit.family_params import THETA_MAX
@@ -28,29 +28,33 @@ def update_params(family: Family, y: Array, mu: Array, weights: Array, params: A
 def _theta(y: Array, mu: Array, w: Array, start: Array) -> tuple[Array, Array]:
     """Root in log theta of sum w [psi(theta + y) - psi(theta) - log(1 + mu/theta) - (y - mu)/(mu + theta)].
 
-    Newton with steps of at most 1 in log theta. Counts that vary less than a Poisson's have no finite root:
+    Newton with steps of at most 2 in log theta. Counts that vary less than a Poisson's have no finite root:
     ``THETA_MAX``.
     """
-    theta = np.clip(start, 1e-6, THETA_MAX)
-    under = (w * ((y - mu) ** 2 - y)).sum(1) <= 0
-    values, which = np.unique(y, return_inverse=True)  # counts repeat: digamma is the dear part
-    tally = np.zeros((len(theta), len(values)))
-    for j in range(len(values)):
-        tally[:, j] = w[:, which == j].sum(1)
+    theta = np.clip(start, 1e-6, 0.1 * THETA_MAX)
+    values, which = np.unique(y, return_inverse=True)  # counts repeat, and digamma is the dear part
+    tally = w @ np.eye(len(values))[which]
+    active = np.arange(len(theta))
     for _ in range(60):
-        t = theta[:, None]
-        score = (tally * (digamma(t + values) - digamma(t))).sum(1)
-        slope = (tally * (polygamma(1, t + values) - polygamma(1, t))).sum(1)
-        score += (w * (-np.log1p(mu / t) - (y - mu) / (mu + t))).sum(1)
-        slope += (w * (mu / (t * (mu + t)) + (y - mu) / (mu + t) ** 2)).sum(1)
-        # In log theta: d/dlog = theta * score; curvature theta * score + theta^2 * slope.
-        gradient, curvature = theta * score, theta * score + theta**2 * slope
-        step = np.where(curvature < 0, -gradient / np.where(curvature < 0, curvature, 1.0), np.sign(gradient))
-        step = np.clip(np.nan_to_num(step), -1.0, 1.0)
-        theta = np.clip(theta * np.exp(step), 1e-6, THETA_MAX)
-        if np.all(np.abs(step[~under]) < 1e-13) or np.all((np.abs(step) < 1e-13) | (theta >= THETA_MAX)):
+        step = _theta_step(theta[active], y, mu[active], w[active], values, tally[active])
+        theta[active] = np.clip(theta[active] * np.exp(step), 1e-6, THETA_MAX)
+        active = active[(np.abs(step) > 1e-13) & (theta[active] < THETA_MAX)]
+        if not active.size:
             break
-    return np.where(under & (theta > 1e4 * (1.0 + mu.max(1))), THETA_MAX, theta), np.isfinite(theta) & (theta > 1e-6)
+    return theta, np.isfinite(theta) & (theta > 1e-6)
+
+
+def _theta_step(theta: Array, y: Array, mu: Array, w: Array, values: Array, tally: Array) -> Array:
+    """Newton step in log theta: gradient theta s, curvature theta s + theta^2 s', with s the score in theta."""
+    t = theta[:, None]
+    score = (tally * (digamma(t + values) - digamma(t))).sum(1)
+    slope = (tally * (zeta(2.0, t + values) - zeta(2.0, t))).sum(1)  # zeta(2, x) is the trigamma function
+    score -= (w * (np.log1p(mu / t) + (y - mu) / (mu + t))).sum(1)
+    slope += (w * (mu / (t * (mu + t)) + (y - mu) / (mu + t) ** 2)).sum(1)
+    gradient = theta * score
+    curvature = gradient + theta**2 * slope
+    step = np.where(curvature < 0, -gradient / np.where(curvature < 0, curvature, 1.0), np.sign(gradient))
+    return np.clip(np.nan_to_num(step), -2.0, 2.0)
 
 
 def _scale(residual: Array, w: Array, df: Array, start: Array) -> tuple[Array, Array]:

@@ -35,7 +35,7 @@ def column_products(columns: Array) -> Array:
 
 
 def unpack(packed: Array, p: int, extra: int = 0, symmetric: bool = False) -> Array:
-    """(p + extra, p + extra, b) matrices from (>= q, b) packed triangles; only the lower triangle is filled, or both."""
+    """(p + extra, p + extra, b) matrices from (>= q, b) packed triangles; the lower triangle is filled, or both."""
     full = np.empty((p + extra, p + extra, packed.shape[1]))
     where = unpacking(p)
     for j in range(p):
@@ -72,7 +72,7 @@ def cholesky(gram: Array, n_pivots: int) -> tuple[Array, Array]:
 
 
 def back_substitute(factor: Array, rhs: Array) -> Array:
-    """x of L'x = rhs for every system: factor (>= p, >= p, b), rhs (p, b) which is overwritten."""
+    """Solve for x in L'x = rhs for every system: factor (>= p, >= p, b), rhs (p, b) which is overwritten."""
     with np.errstate(divide="ignore", invalid="ignore"):
         for j in range(rhs.shape[0] - 1, -1, -1):
             rhs[j] /= factor[j, j]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from inference_core.states.bundle import DataBundle
 from inference_core.states.fit import FitState
 from inference_core.states.inference import Batch, ResamplesState
 from inference_core.states.spec import ModelSpec
+
 from .common import RefitKernel
 from .glm_operators import GlmKernel
 from .leave_out import leave_one_out
@@ -206,7 +208,7 @@ class DrawStream:
         tasks = [range(at, min(at + each, -(-stop // size))) for at in range(start // size, -(-stop // size), each)]
         # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
         work = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        results = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in tasks)
+        results: Any = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in tasks)
         for chunks, parts in zip(tasks, results, strict=True):
             samples, status, se = _join(parts, len(self.names))
             first = chunks[0] * size

@@ -1,0 +1,230 @@
+"""The state of one batch of glm refits: which lanes still run, where they are, what became of them.
+
+A lane is one resample. Lanes advance together by Fisher scoring and drop out as they finish.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inference_core.families import Family, with_params
+from inference_core.solvers import irls as single
+from inference_core.states.base import Array
+from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT, DRAW_SEPARATED
+
+from . import planes
+from .family_lanes import update_params
+from .rank import full_rank
+
+if TYPE_CHECKING:
+    from .glm_operators import GlmKernel
+
+# Links whose observed and expected information agree: Fisher scoring is Newton's method there.
+CANONICAL = {
+    ("gaussian", "identity"), ("binomial", "logit"), ("quasibinomial", "logit"), ("poisson", "log"),
+    ("quasipoisson", "log"), ("gamma", "inverse"), ("inverse_gaussian", "inverse_squared"),
+}  # fmt: skip
+# Squared step in standard errors after which a lane is done. Newton's next error is the square of this one; Fisher
+# scoring with another link only shrinks it by a factor, so the last step itself must be small.
+TOL_NEWTON, TOL_FISHER = 1e-10, 1e-20
+STALLED = 1e-12  # a step this small that no longer shrinks is rounding
+# Separation: the likelihood has settled to 1e-8 while some eta still walks; its row's weight would be below 1e-5.
+SETTLED, WALKS = 1e-8, 0.03
+WEAK_PIVOT = 1e-9  # of the first information matrix: the rank of such a resample is judged on its rows
+
+
+class Lanes:
+    """The state of one batch of refits: which lanes still run, where they are, what became of them."""
+
+    def __init__(self, kernel: GlmKernel, counts: Array) -> None:
+        b, r = len(counts), kernel.kept.size
+        self.kernel, self.counts = kernel, counts
+        self.case_weights = counts if kernel.weights is None else counts * kernel.weights
+        self.beta = np.zeros((b, r))  # in the basis, from the full fit
+        self.status = np.full(b, DRAW_NOT_CONVERGED, np.int8)
+        family = kernel.family
+        self.canonical = (family.name, family.link.name) in CANONICAL
+        tol = (TOL_NEWTON if self.canonical else TOL_FISHER) if kernel.tol is None else kernel.tol
+        self.tol = tol * kernel.dispersion
+        self.params = np.tile(np.asarray(family.params, float), (b, 1)) if family.estimated else None
+
+    def family_of(self, lanes: Array) -> Family:
+        """The family, with these lanes' own parameters as columns where a refit estimates them."""
+        if self.params is None:
+            return self.kernel.family
+        return _family_at(self.kernel.family, self.params[lanes])
+
+    def dispersion(self, lanes: Array, s: Array, w: Array, df: Array) -> Array:
+        """(b,) Pearson chi-square over df, or 1 where the family knows it; scale squared for Student's t."""
+        family = self.kernel.family
+        if family.name == "tdist" and self.params is not None:
+            return self.params[lanes, 1] ** 2
+        if family.dispersion_known:
+            return np.ones(len(lanes))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pearson = np.where(w > 0, s * s / w, 0.0)
+        return (self.case_weights[lanes] * pearson).sum(1) / df
+
+    def run(self) -> None:
+        """Iterate to the end, then hand what is left to the single fit with its line search."""
+        b = len(self.counts)
+        active, step, decrement = self._first_step()
+        self._iterate(active, step, decrement)
+        if self.params is not None:
+            self._estimate_params()
+        for lane in np.flatnonzero(self.status == DRAW_NOT_CONVERGED) if b else ():
+            self._single(int(lane))
+
+    def _first_step(self) -> tuple[Array, Array, Array]:
+        kernel = self.kernel
+        packed = kernel.first @ self.counts.T
+        step, decrement, worst = _solve(packed, kernel.kept.size)
+        weak = np.flatnonzero(~(worst > WEAK_PIVOT))
+        if weak.size:
+            weights = self.counts[weak] > 0
+            if kernel.weights is not None:
+                weights = weights & (kernel.weights > 0)
+            self.status[weak[~full_rank(kernel.design, weights)]] = DRAW_RANK_DEFICIENT
+        active = np.flatnonzero(self.status != DRAW_RANK_DEFICIENT)
+        return active, step[active], decrement[active]
+
+    def _iterate(self, active: Array, step: Array, decrement: Array) -> None:
+        """Fisher scoring on the ``active`` lanes from ``beta``, the first step given; compacted as lanes finish.
+
+        A lane whose decrement grows is looked at more closely: if its deviance rose too, the step is halved.
+        """
+        kernel, phi = self.kernel, self.kernel.dispersion
+        settled = self.beta[active].copy()  # the last accepted point of each lane
+        self.beta[active] += np.where(np.isfinite(step), step, 0.0)
+        cases, before = self.case_weights[active], decrement
+        for _ in range(kernel.max_iter - 1):
+            if not active.size:
+                return
+            beta = self.beta[active]
+            family = self.family_of(active)
+            eta = kernel.linear_predictor(beta)
+            s, w = family.score_weight(eta, kernel.y)
+            if not self.canonical:
+                s, w = _drop_absent(s, w, cases)
+            s *= cases
+            w *= cases
+            packed = np.concatenate([kernel.products @ w.T, kernel.basis @ s.T])
+            step, decrement, _ = _solve(packed, kernel.kept.size)
+            worse = ~(decrement <= 1.5 * np.maximum(before, 1e-6 * phi))
+            if worse.any():
+                worse = self._rose(family, worse, settled, eta, cases)
+            moved = ~worse
+            self.beta[active[worse]] = 0.5 * (beta[worse] + settled[worse])
+            settled[moved] = beta[moved]
+            good = moved & np.isfinite(decrement)
+            self.beta[active[good]] = beta[good] + step[good]
+            done = good & ((decrement <= self.tol) | ((decrement <= STALLED * phi) & (decrement > 0.25 * before)))
+            quiet = np.flatnonzero(good & (decrement <= SETTLED * phi) if self.params is None else done)
+            walking = np.zeros(len(active), bool)
+            if quiet.size:
+                walking[quiet] = self._walks(step[quiet], cases[quiet])
+            done &= ~walking
+            self.status[active[done]] = DRAW_OK
+            self.status[active[walking]] = DRAW_SEPARATED
+            before = np.where(moved, decrement, before)
+            on = ~(done | walking)
+            if not on.all():
+                active, settled, cases, before = active[on], settled[on], cases[on], before[on]
+
+    def _rose(self, family: Family, worse: Array, settled: Array, eta: Array, cases: Array) -> Array:
+        """Which of the lanes flagged ``worse`` have a larger deviance than at their last accepted point, or none."""
+        at = np.flatnonzero(worse)
+        if self.params is not None:
+            family = _family_at(family, np.column_stack([np.ravel(column)[at] for column in family.params]))
+        y = self.kernel.y
+        now = _deviance(family, eta[at], y, cases[at])
+        then = _deviance(family, self.kernel.linear_predictor(settled[at]), y, cases[at])
+        rose = np.zeros_like(worse)
+        rose[at] = ~(now <= then + 1e-8 * np.abs(then))
+        return rose
+
+    def _walks(self, step: Array, cases: Array) -> Array:
+        """Whether some row of the resample still moves by a lot although the likelihood has settled."""
+        walks = np.linalg.norm(step, axis=1) * self.kernel.reach > WALKS  # Cauchy and Schwarz: most lanes end here
+        at = np.flatnonzero(walks)
+        if at.size:
+            moves = np.abs(step[at] @ self.kernel.basis)
+            walks[at] = np.where(cases[at] > 0, moves, 0.0).max(1, initial=0.0) > WALKS
+        return walks
+
+    def _estimate_params(self) -> None:
+        """Alternate between the family's own parameters and the coefficients until both stand still."""
+        assert self.params is not None
+        kernel = self.kernel
+        active = np.flatnonzero(self.status == DRAW_OK)
+        for _ in range(60):
+            if not active.size:
+                return
+            eta = kernel.linear_predictor(self.beta[active])
+            mu = kernel.family.link.inverse(eta)
+            updated, usable = update_params(kernel.family, kernel.y, mu, self.case_weights[active], self.params[active])
+            self.status[active[~usable]] = DRAW_NOT_CONVERGED
+            change = np.abs(updated / self.params[active] - 1.0).max(1)
+            self.params[active] = updated
+            active = active[usable & (change > 1e-11)]
+            if not active.size:
+                return
+            cases = self.case_weights[active]
+            eta = kernel.linear_predictor(self.beta[active])
+            s, w = _drop_absent(*self.family_of(active).score_weight(eta, kernel.y), cases)
+            s *= cases
+            w *= cases
+            step, decrement, _ = _solve(np.concatenate([kernel.products @ w.T, kernel.basis @ s.T]), kernel.kept.size)
+            self.status[active] = DRAW_NOT_CONVERGED
+            self._iterate(active, step, decrement)
+            active = active[self.status[active] == DRAW_OK]
+        self.status[active] = DRAW_NOT_CONVERGED
+
+    def _single(self, lane: int) -> None:
+        """One lane by the single fit: its line search and its test for separation are the careful ones."""
+        kernel = self.kernel
+        rows = np.flatnonzero(self.case_weights[lane] > 0)
+        if rows.size < kernel.kept.size or kernel.family.estimated:
+            return
+        data = (
+            kernel.design[rows], kernel.y[rows], kernel.family, self.case_weights[lane, rows],
+            None if kernel.offset is None else kernel.offset[rows],
+        )  # fmt: skip
+        result = single.maximise(*data, start=kernel.coef)
+        if result.status == single.OK:
+            self.status[lane] = DRAW_OK
+            self.beta[lane] = np.linalg.solve(kernel.r_inverse, result.coef - kernel.coef)
+        elif result.status == single.SEPARATED:
+            self.status[lane] = DRAW_SEPARATED
+
+
+def _family_at(family: Family, params: Array) -> Family:
+    """The family with one set of parameters a lane (b, k), as columns that broadcast against (b, n)."""
+    columns: Any = tuple(params[:, j, None] for j in range(params.shape[1]))
+    return with_params(family, columns)
+
+
+def _solve(packed: Array, r: int) -> tuple[Array, Array, Array]:
+    """Fisher step (b, r), its squared length (b,) and the worst pivot (b,) from packed information and score."""
+    n_pairs = r * (r + 1) // 2
+    augmented = planes.unpack(packed[:n_pairs], r, extra=1)
+    augmented[r, :r] = packed[n_pairs:]
+    augmented[r, r] = 0.0
+    factor, worst = planes.cholesky(augmented, r)
+    half = factor[r, :r]
+    decrement = np.einsum("rb,rb->b", half, half)
+    return planes.back_substitute(factor, half.copy()).T, decrement, worst
+
+
+def _drop_absent(s: Array, w: Array, cases: Array) -> tuple[Array, Array]:
+    """Nothing from rows outside the resample: there an impossible mean matters to nobody (0 times NaN is NaN)."""
+    absent = cases == 0
+    s[absent], w[absent] = 0.0, 0.0
+    return s, w
+
+
+def _deviance(family: Family, eta: Array, y: Array, cases: Array) -> Array:
+    rows = family.deviance_rows(eta, y)
+    return np.where(cases > 0, rows * cases, 0.0).sum(1)
