@@ -6,6 +6,6 @@ from .compose import sentence
 from .expansions import one_dot
 from .ink import Run
 from .situation import Labels, Sentence, Situation, TermWords
-from .status import Status, status
+from .status_line import Status, status
 
 __all__ = ["Labels", "Run", "Sentence", "Situation", "Status", "TermWords", "one_dot", "sentence", "status"]

@@ -36,7 +36,7 @@ def readable(size: float, unit: str) -> Unit:
         if unit in ladder:
             fitting = [u for u, value in ladder.items() if 0.1 <= size * ladder[unit] / value < 1e4]
             if fitting:
-                best = fitting[-1]
+                best = fitting[0]
                 return Unit(best, ladder[best] / ladder[unit])
     power = 3 * math.floor(math.log10(size) / 3)
     if power in LARGE:
