@@ -23,14 +23,14 @@ DARK = MappingProxyType({
     "real": "#e8ecf1", "real-soft": "#98a2ae", "sim": "#ab97f2", "sim-soft": "#55478c", "sim-wash": "#2c2840",
     "tail": "#f59e4b", "tail-soft": "#7a4a1d", "tail-wash": "#352a20", "theory": "#9fbdb4", "grid": "#343434",
     "axis": "#7d7d7d", "ink2": "#b4bcc6", "warn-bg": "#3a3118", "warn-edge": "#e0a100", "err-edge": "#ff8a80",
-    "ground": "#212121", "text": "#f2f2f2", "line": "#424242", "line-soft": "#333333", "line-strong": "#616161",
+    "ground": "#212121", "text": "#f2f2f2", "line": "#424242", "line-soft": "#383838", "line-strong": "#616161",
     "brand": "#64b5f6",
 })  # fmt: skip
 THEMES = MappingProxyType({"light": LIGHT, "dark": DARK})
 # What JupyterLab already names; our token follows it there and has its own value elsewhere.
 JUPYTER = MappingProxyType({
     "ground": "--jp-layout-color1", "text": "--jp-ui-font-color1", "line": "--jp-border-color2",
-    "line-soft": "--jp-border-color3", "line-strong": "--jp-border-color1", "brand": "--jp-brand-color1",
+    "line-strong": "--jp-border-color1", "brand": "--jp-brand-color1",
 })  # fmt: skip
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"

@@ -69,7 +69,7 @@ def progress(done: int, goal: int, first: int = 0) -> str:
 def counted(done: int, goal: int, mcse: str) -> str:
     """Return how many draws there are, and how far chance in them may move the limits."""
     of = f" of {goal:,}" if goal > done else " draws" if done != 1 else " draw"
-    error = f"Monte-Carlo error of the limits <b>± {mcse}</b>" if mcse else "Monte-Carlo error of the limits <b>–</b>"
+    error = f"Monte-Carlo error of the limits <b>± {mcse}</b>" if mcse else "Monte-Carlo error of the limits <b>–</b>"
     return f'<p class="bv-hint"><b>{done:,}</b>{of}</p><p class="bv-hint">{error}</p>'
 
 

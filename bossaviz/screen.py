@@ -145,5 +145,5 @@ def two_errors(reading: Reading) -> tuple[list[tuple[str, str, str]], str]:
     mcse = "" if not math.isfinite(reading.mcse) else number(reading.mcse, decimals_for(reading.mcse))
     facts = [("sampling error (se)", number(reading.se, digits), "from n")]
     if mcse:
-        facts.append(("Monte-Carlo error of the limits", f"± {mcse}", "from B"))
+        facts.append(("Monte-Carlo error of the limits", f"± {mcse}", "from B"))
     return facts, mcse

@@ -9,7 +9,7 @@ import numpy as np
 REACH = 4.5  # half-width of the axis of a distribution, in standard errors
 NULL_REACH = 10.0  # a null this many standard errors away still belongs in the picture
 LONGEST = 2.8  # standard errors from the estimate to a limit, as a rule
-NAMES = 0.18  # share of the axis that the names of the intervals and a limit in digits take
+NAMES = 0.21  # share of the axis that the names of the intervals and a limit in digits take
 
 
 def distribution_axis(estimate: float, se: float, null: float | None) -> tuple[float, float]:

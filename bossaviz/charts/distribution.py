@@ -116,7 +116,7 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         }  # fmt: skip
         dot_data = _columns("x", "y", "inside", "draw", "value")
     width = float(np.median(np.diff(bins.edges)))
-    top = nice_ceiling(peak / 0.8) if not dots else max(peak, 1)
+    top = nice_ceiling(peak / 0.86) if not dots else max(peak, 1)
     data = {
         "bars": bar_data,
         "dots": dot_data,
@@ -309,7 +309,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
             "layer": [
                 {"mark": {"type": "text", "align": "left", "baseline": "alphabetic", "fontSize": 12,
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
-                 "encoding": {"x": px("8"), "y": px(f"{foot} + 14"), "text": {"field": "name", "type": "nominal"},
+                 "encoding": {"x": px("6"), "y": px(f"{foot} + 14"), "text": {"field": "name", "type": "nominal"},
                               "color": {"condition": {"test": "datum.chosen > 0", "value": "@text"},
                                         "value": "@ink2"},
                               }},
@@ -365,7 +365,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
         {"name": "dotty", "value": True}, {"name": "empty", "value": ""},
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.
         {"name": "dotpx", "expr": "min(10, binw / (xhi - xlo) * width, 0.86 * height / max(peak, 1))"},
-        {"name": "ytop", "expr": "dotty ? height / dotpx : bartop"},
+        {"name": "ytop", "expr": "dotty ? height / dotpx : 1.08 * bartop"},
         {"name": "barticks", "value": [0, 5]},
         {"name": "yticks", "expr": "dotty ? (ytop > 24 ? [0, 10, 20, 30, 40] : ytop > 12 ? [0, 10, 20] : [0, 5, 10]) "
                                    ": barticks"},

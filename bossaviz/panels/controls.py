@@ -29,7 +29,7 @@ THEORY_TYPES = (
     ("profile", "Profile limits come from a formula, not from draws: m.infer(how='profile')."),
     ("Wald", "Wald limits come from a formula, not from draws; they stand below for comparison."),
 )
-SCHEMES = (("case (rows, with replacement)", "case"),)
+SCHEMES = (("case (whole rows)", "case"),)
 TABS = (("Estimates", "estimates"), ("Pinned runs", "pinned"), ("Draws", "draws"))
 
 
