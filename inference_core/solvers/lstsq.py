@@ -23,6 +23,8 @@ _geqrf, _ormqr, _orgqr = get_lapack_funcs(("geqrf", "ormqr", "orgqr"), dtype=np.
 
 RANK_TOL = 1e-7  # R's lm: a column goes when what is left of it falls below this share of its norm
 
+_HUGE = 1e140  # squares and their sums over any number of rows stay finite below it
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LstsqResult(Frozen):
@@ -76,6 +78,8 @@ def lstsq(
     """
     X = np.ascontiguousarray(X, dtype=float)
     root = None if weights is None else np.sqrt(weights)
+    if not np.all(np.isfinite(y)):
+        _refuse_nonfinite(X, y, root)
     if is_tall(X):
         tall = solve_tall(X, y, root, leverage)
         if tall is not None:
@@ -101,8 +105,17 @@ def independent_columns(R: Array, tol: float = RANK_TOL) -> Array:
     Limited column pivoting: reflections from left to right, skipping every column whose remainder is shorter
     than ``tol`` times the column. Working on the (p, p) factor gives the same remainders as working on X.
     """
-    norms = np.linalg.norm(R, axis=0)
     p = R.shape[1]
+    size = np.abs(R).max(axis=0, initial=0.0)
+    odd = (size > _HUGE) | ((size > 0) & (size < 1.0 / _HUGE))
+    if np.any(odd):
+        j = int(np.argmax(odd))
+        raise DataError(
+            "a least-squares fit",
+            f"column {j} of the design holds numbers near {size[j]:.3g}, whose squares a computer cannot hold",
+            "rescale the column",
+        )
+    norms = np.linalg.norm(R, axis=0)
     if R.shape[0] >= p and np.all(np.abs(np.diagonal(R)) >= tol * np.where(norms > 0, norms, np.inf)):
         return np.arange(p)
     A, kept = R.copy(), []
@@ -196,9 +209,7 @@ def _r_factor(X: Array) -> Array:
 
 
 def _refuse_nonfinite(X: Array, y: Array | None, root: Array | None) -> None:
-    """Name the first column and row that hold no finite number; overflow of finite numbers is named as
-    such.
-    """
+    """Name the first value that is not a finite number; finite numbers that overflow are named as such."""
     for label, values in (("the response", y), ("the square roots of the weights", root)):
         if values is not None and not np.all(np.isfinite(values)):
             row = int(np.argmin(np.isfinite(values)))

@@ -75,9 +75,10 @@ def _blocks(n: int, p: int) -> Iterator[slice]:
 
 def _gram(X: Array, root: Array | None) -> Array:
     G = np.zeros((X.shape[1], X.shape[1]))
-    for rows in _blocks(*X.shape):
-        A = X[rows] if root is None else X[rows] * root[rows, None]
-        G += A.T @ A
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the caller
+        for rows in _blocks(*X.shape):
+            A = X[rows] if root is None else X[rows] * root[rows, None]
+            G += A.T @ A
     return G
 
 
