@@ -22,8 +22,8 @@ Rules a spec follows:
 * ``data`` that changes is named, ``{"name": "bins"}``; a param is a top-level variable param.
 * A colour is a token, ``"@sim"`` (``look.py`` lists them), also in data, in params, and quoted in expressions
   (``"datum.out ? '@sim-soft' : '@sim'"``, with ``"scale": None``). On screen it becomes the CSS variable
-  ``--bv-sim``, so the chart follows the theme of the page by itself, without a redraw; ``look.colours()``
-  gives the same variables. Scales that interpolate colours need plain ones. ``"url(#bv-hatch)"`` hatches.
+  ``--bv-sim``, so the chart follows the theme of the page by itself, without a redraw. Scales that
+  interpolate colours need plain ones. ``"url(#bv-hatch)"`` hatches.
 * ``"width": "container"`` (of the chart, or of the members of a ``vconcat``) follows the element without a
   new embedding; with ``autosize`` none the plot is the element less ``padding``. Heights are numbers.
 * A unit's ``name`` is what ``selections`` and ``selectable`` call its marks.
@@ -104,6 +104,9 @@ class LiveChart(anywidget.AnyWidget):
         spec = spec.to_dict() if hasattr(spec, "to_dict") else spec
         names = dataset_names(spec)
         columns, values = _checked(spec, names, data or {}, params or {})
+        for trait in traits:  # traitlets would take a misspelt one without a word
+            if not self.has_trait(trait):
+                raise TypeError(f"LiveChart has no trait {trait!r}")
         self._add_dataset_traits(names)
         super().__init__(
             spec=spec,
