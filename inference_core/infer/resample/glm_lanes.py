@@ -29,7 +29,7 @@ CANONICAL = {
 # Squared step in standard errors after which a lane is done. Newton's next error is the square of this one; Fisher
 # scoring with another link only shrinks it by a factor, so the last step itself must be small.
 TOL_NEWTON, TOL_FISHER = 1e-10, 1e-20
-STALLED = 1e-12  # a step this small that no longer shrinks is rounding
+STALLED = 1e-18  # a step this small that no longer shrinks is rounding; slow Fisher scoring halves larger ones
 # Separation: the likelihood has settled to 1e-8 while some eta still walks; its row's weight would be below 1e-5.
 SETTLED, WALKS = 1e-8, 0.03
 WEAK_PIVOT = 1e-9  # of the first information matrix: the rank of such a resample is judged on its rows
