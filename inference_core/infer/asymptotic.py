@@ -18,7 +18,8 @@ from inference_core.families import get_family
 from inference_core.solvers.lstsq import expand_square
 from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec
 
-from .coefficient import check_alternative, check_level, coefficient_inference, resolve_null
+from .coefficient import check_level, coefficient_inference, resolve_null
+from .intervals.requirements import check_alternative
 from .sandwich import (
     INFLATION,
     covariance,
@@ -33,6 +34,7 @@ from .welch import welch_vcov_df
 
 ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var")
 _CLUSTER_KINDS = ("CR0", "CR1", "CR2")
+_ROUNDING = 1e-12  # a residual SD below this share of the largest response
 _Route = tuple[Array, Array | float, tuple[str, ...]]  # covariance, degrees of freedom, notes
 
 
@@ -73,7 +75,8 @@ def compute_params_asymptotic(
     InferenceError
         Unknown words, a level outside (0, 1), or errors that this model cannot have.
     """
-    level, alternative = check_level(conf_level), check_alternative(alternative)
+    check_alternative(alternative)
+    level = check_level(conf_level)
     null = resolve_null(null, bundle.X_names)
     kind = resolve_error_type("iid" if errors is None else errors, spec.family)
     vcov, df, notes = _ROUTES[kind](spec, bundle, fit, data, kind)
@@ -172,6 +175,8 @@ _ROUTES = MappingProxyType({"iid": _iid, "unequal_var": _welch, **dict.fromkeys(
 def _unequal_scatter_note(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[str, ...]:
     if spec.has_random_effects or fit.df_resid <= 0:
         return ()
+    if spec.is_lm and fit.sigma <= _ROUNDING * np.abs(bundle.y).max():
+        return ()  # a perfect fit: the scatter is rounding
     note = disagreement_note(bundle, hc3_ratio(spec, bundle, fit))
     return () if note is None else (note,)
 

@@ -12,7 +12,8 @@ from inference_core.errors import InferenceError
 from inference_core.formula.names import suggest
 from inference_core.states import Array, Frozen
 
-from .distributions import ALTERNATIVES, critical_value, tail_probability
+from .distributions import critical_value, tail_probability
+from .intervals.requirements import check_alternative
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +57,8 @@ def coefficient_inference(
         A standard error of exactly 0 gives no statistic and no p-value: nothing varies, so nothing can be
         tested.
     """
-    conf_level, alternative = check_level(conf_level), check_alternative(alternative)
+    check_alternative(alternative)
+    conf_level = check_level(conf_level)
     coef, se = np.asarray(coef, float), np.asarray(se, float)
     missing = np.isnan(coef) | np.isnan(se)
     df = np.where(missing, np.nan, df)
@@ -89,17 +91,6 @@ def check_level(conf_level: Any) -> float:
             remedy=f"type {meant:g} for {100 * meant:g}%",
         )
     return level
-
-
-def check_alternative(alternative: Any) -> str:
-    """The alternative, if it is one of the three."""
-    if alternative not in ALTERNATIVES:
-        raise InferenceError(
-            asked=f"alternative={alternative!r}",
-            found=f"alternatives are {', '.join(ALTERNATIVES)}",
-            remedy="'greater' asks whether the parameter lies above the null, 'less' below",
-        )
-    return alternative
 
 
 def resolve_null(null: Any, names: Sequence[str]) -> float | Array:

@@ -7,8 +7,6 @@ from scipy import special
 
 from inference_core.states import Array
 
-ALTERNATIVES = ("two-sided", "greater", "less")
-
 
 def lower_tail(statistic: Array, df: Array) -> Array:
     """P(T <= statistic), T of Student's t with ``df`` degrees of freedom; ``df = inf`` is the normal.

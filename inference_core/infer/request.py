@@ -17,9 +17,8 @@ from inference_core.states import Array, DataBundle, Frozen, ModelSpec
 from . import arguments
 from .asymptotic import ERROR_TYPES, resolve_error_type
 from .cells import HOWS, model_kind, require_cell
-from .coefficient import check_alternative, resolve_null
-from .distributions import ALTERNATIVES
-from .intervals.requirements import CI_TYPES, check_interval_request
+from .coefficient import resolve_null
+from .intervals.requirements import ALTERNATIVES, CI_TYPES, check_interval_request
 from .spelling import nearest
 from .welch import check_welch
 
@@ -196,7 +195,7 @@ _CHECKS = MappingProxyType(
         "conf_level": arguments.level,
         "errors": lambda name, value: None if value is None else arguments.text(name, value, ERROR_TYPES),
         "null": lambda name, value: value,  # held against the parameters' names in _resolve
-        "alternative": lambda name, value: check_alternative(arguments.word(name, value, ALTERNATIVES)),
+        "alternative": lambda name, value: arguments.word(name, value, ALTERNATIVES),
         "n_boot": arguments.count,
         "n_perm": arguments.count,
         "ci_type": lambda name, value: None if value is None else arguments.word(name, value, CI_TYPES),

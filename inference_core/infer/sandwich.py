@@ -16,7 +16,7 @@ Sources: White (1980) Econometrica 48; MacKinnon & White (1985) J. Econometrics 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -25,7 +25,8 @@ from scipy.linalg import solve_triangular
 
 from inference_core.errors import InferenceError
 from inference_core.families import get_family, with_params
-from inference_core.solvers.lstsq import expand_square
+from inference_core.solvers.lstsq import expand_square, lstsq
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 # A row this close to leverage 1 fixes its own fitted value: its residual says nothing about its error.
@@ -35,18 +36,45 @@ FIXED_ROW = 1e-8
 DISAGREEMENT = 0.25
 
 
+# From here on the basis is made block by block: rows that fit in cache, and never a second copy of the design.
+TALL = 4096
+_BLOCK = 1 << 16  # doubles in a block of rows
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Influence:
     """What every HC kind is made of, for the ``rank`` estimable columns.
 
-    ``score`` = W^1/2 r: the working residuals on the scale on which the design is ``q @ r_factor``.
+    ``basis(rows)`` gives those rows of Q, the orthonormal basis of W^1/2 X = Q R; ``score`` = W^1/2 r are the working
+    residuals on that scale.
     """
 
-    q: Array  # (n, rank) orthonormal basis of W^1/2 X
+    basis: Callable[[slice | Array], Array]  # rows -> (b, rank)
     r_factor: Array  # (rank, rank) upper triangular
     score: Array  # (n,)
     leverage: Array  # (n,)
     n: float  # rows that count: those of weight 0 do not
+    linear: bool  # an lm
+
+    def leaves_out_fixed_rows(self, kind: str) -> bool:
+        """Whether what a row of leverage 1 takes part in has no standard error.
+
+        HC2 to HC4 divide 0 by 0 there. In a glm such a row sits at the bound of its mean (separation): its score is 0
+        by construction, so HC0 and HC1 would call an infinite estimate exact.
+        """
+        return kind in DIVIDES_BY_ONE_MINUS_H or not self.linear
+
+    @property
+    def rank(self) -> int:
+        """Estimable columns."""
+        return self.r_factor.shape[0]
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """All rows of Q, a block at a time."""
+        step = max(512, _BLOCK // max(self.rank, 1))
+        for start in range(0, self.leverage.size, step):
+            rows = slice(start, start + step)
+            yield rows, self.basis(rows)
 
 
 def _hc0(leverage: Array, n: float, p: int) -> Array:
@@ -89,8 +117,8 @@ def sandwich_vcov(spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str)
     Returns
     -------
     (p, p) array
-        Link units squared. NaN in the rows and columns that the design dropped, and, for HC2 to HC4, in those
-        of parameters that a row of leverage 1 takes part in.
+        Link units squared. NaN in the rows and columns that the design dropped, and, for HC2 to HC4 and for a
+        glm, in those of parameters that a row of leverage 1 takes part in.
 
     Raises
     ------
@@ -117,14 +145,22 @@ def influence_parts(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Influ
         )
     score, weight = _score_and_weight(spec, bundle, fit)
     root = np.sqrt(weight)
-    q, r_factor = np.linalg.qr(root[:, None] * bundle.X[:, estimable(fit)])
-    return Influence(
-        q=q,
-        r_factor=r_factor,
-        score=np.divide(score, root, out=np.zeros_like(root), where=root > 0),
-        leverage=np.einsum("ij,ij->i", q, q),
-        n=fit.df_resid + fit.rank,
-    )
+    scaled = np.divide(score, root, out=np.zeros_like(root), where=root > 0)
+    columns = estimable(fit)
+    X = bundle.X if columns.size == bundle.p else bundle.X[:, columns]
+    basis, r_factor, leverage = _factor(X, root)
+    return Influence(basis, r_factor, scaled, leverage, n=fit.df_resid + fit.rank, linear=spec.is_lm)
+
+
+def _factor(X: Array, root: Array) -> tuple[Callable[[slice | Array], Array], Array, Array]:
+    """Q by rows, R and the leverages of ``root * X``."""
+    if X.shape[0] >= TALL:
+        tall = lstsq(X, root, root**2)  # the response is of no interest; R and the leverages are
+        if tall.method == "cholesky":  # which it uses only where the design is well conditioned
+            inverse = solve_triangular(tall.r_factor, np.eye(X.shape[1]))
+            return lambda rows: (X[rows] @ inverse) * root[rows, None], tall.r_factor, tall.leverage
+    q, r_factor = np.linalg.qr(root[:, None] * X)
+    return lambda rows: q[rows], r_factor, np.einsum("ij,ij->i", q, q)
 
 
 def estimable(fit: FitState) -> Array:
@@ -147,15 +183,17 @@ def _score_and_weight(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tup
 
 
 def covariance(parts: Influence, kind: str) -> Array:
-    """(rank, rank) covariance; NaN where a row of leverage 1 takes part (HC2 to HC4)."""
-    rank = parts.q.shape[1]
-    fixed = fixed_rows(parts.leverage) if kind in DIVIDES_BY_ONE_MINUS_H else np.zeros(0, int)
+    """(rank, rank) covariance; NaN where a row of leverage 1 takes part (HC2 to HC4, and any kind of a glm)."""
+    fixed = fixed_rows(parts.leverage) if parts.leaves_out_fixed_rows(kind) else np.zeros(0, int)
     leverage, score = parts.leverage, parts.score
     if fixed.size:
         leverage, score = leverage.copy(), score.copy()
         leverage[fixed], score[fixed] = 0.0, 0.0
-    omega = score**2 * INFLATION[kind](leverage, parts.n, rank)
-    meat = parts.q.T @ (omega[:, None] * parts.q)
+    omega = score**2 * INFLATION[kind](leverage, parts.n, parts.rank)
+    meat = np.zeros((parts.rank, parts.rank))
+    with one_blas_thread():
+        for rows, q in parts.blocks():
+            meat += q.T @ (omega[rows, None] * q)
     half = solve_triangular(parts.r_factor, meat)
     vcov = solve_triangular(parts.r_factor, half.T)
     vcov = (vcov + vcov.T) / 2.0
@@ -173,17 +211,21 @@ def fixed_rows(leverage: Array) -> Array:
 def touched_by(parts: Influence, rows: Array) -> Array:
     """(rank,) bool: which coefficients the responses of ``rows`` take part in."""
     if not rows.size:
-        return np.zeros(parts.q.shape[1], bool)
+        return np.zeros(parts.rank, bool)
     # Row j of R^-1 Q' holds what each response adds to coefficient j; compare with the row's largest entry.
-    share = np.abs(solve_triangular(parts.r_factor, parts.q.T))
-    return share[:, rows].max(axis=1) > 1e-7 * share.max(axis=1)
+    largest = np.max([_shares(parts, q).max(axis=1) for _, q in parts.blocks()], axis=0)
+    return _shares(parts, parts.basis(rows)).max(axis=1) > 1e-7 * largest
+
+
+def _shares(parts: Influence, q: Array) -> Array:
+    return np.abs(solve_triangular(parts.r_factor, q.T))
 
 
 def fixed_row_notes(bundle: DataBundle, fit: FitState, parts: Influence, kind: str) -> tuple[str, ...]:
     """One sentence for every row that fixes its own value: what it does to the standard errors."""
     names = [bundle.X_names[j] for j in estimable(fit)]
     positions = np.flatnonzero(bundle.valid_mask)
-    if kind in DIVIDES_BY_ONE_MINUS_H:
+    if parts.leaves_out_fixed_rows(kind):
         effect = f"{kind} has no standard error for"
     else:
         effect = f"{kind} takes it to be without error in"

@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 from scipy.linalg import solve_triangular
 
+from inference_core.design.columns import is_text, to_factor
 from inference_core.errors import InferenceError
 from inference_core.solvers.lstsq import expand_square
 from inference_core.states import Array, DataBundle, ModelSpec
@@ -182,8 +183,8 @@ def _levels_in_rows(factor: str, bundle: DataBundle, data: pl.DataFrame | None) 
     variable = unwrap(factor)
     if data is not None and variable in data.columns:
         kept = data[variable].filter(pl.Series(bundle.valid_mask))
-        labels, codes = np.unique(kept.cast(pl.String).to_numpy().astype(str), return_inverse=True)
-        return labels.tolist(), codes
+        found = to_factor(kept if is_text(kept) else kept.cast(pl.String)).used()
+        return list(found.levels), found.codes
     terms = [i for i, term in enumerate(bundle.source_terms) if unwrap(term) == variable]
     columns = np.isin(bundle.term_of_column, terms)
     if not columns.any():

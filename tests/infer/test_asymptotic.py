@@ -190,7 +190,7 @@ def test_levels_outside_0_and_1(level, remedy):
 
 
 def test_an_unknown_alternative():
-    with pytest.raises(InferenceError, match="alternatives are two-sided, greater, less"):
+    with pytest.raises(InferenceError, match="alternative is one of two-sided, greater, less"):
         compute_params_asymptotic(*linear(), 0.95, alternative="two.sided")
 
 
@@ -292,6 +292,13 @@ def test_equal_scatter_is_not():
     x = rng.uniform(size=400)
     bundle = make_bundle(np.column_stack([np.ones(400), x]), x + rng.normal(size=400))
     assert compute_params_asymptotic(make_spec(), bundle, fit_by_newton(make_spec(), bundle), 0.95).notes == ()
+
+
+def test_a_perfect_fit_has_no_scatter_to_compare():
+    X = np.column_stack([np.ones(5), np.arange(5.0)])
+    bundle = make_bundle(X, 1.0 + np.arange(5.0))
+    notes = compute_params_asymptotic(make_spec(), bundle, fit_by_newton(make_spec(), bundle), 0.95).notes
+    assert not any("HC3" in note for note in notes)
 
 
 def test_a_standard_error_of_zero_is_said():

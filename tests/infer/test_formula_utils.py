@@ -161,7 +161,8 @@ def test_no_text_breaks_it(formula, predictor):
 
 @pytest.mark.parametrize(
     ("text", "column"),
-    [("factor(a)", "a"), ("C(a, sum)", "a"), ("`my col`", "my col"), (" a ", "a"), ("log(a)", "log(a)"), ("a[1]", "a[1]"),
+    [("factor(a)", "a"), ("C(a, sum)", "a"), ("`my col`", "my col"), (" a ", "a"),
+     ("log(a)", "log(a)"), ("a[1]", "a[1]"),
      ("factor(a + b)", "factor(a + b)")],
 )  # fmt: skip
 def test_unwrap(text, column):

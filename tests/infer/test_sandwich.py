@@ -151,6 +151,53 @@ def test_kinds_without_leverage_say_that_the_row_counts_as_exact(kind):
     assert notes == (f"row 7 (counting from 0) fixes its own value: {kind} takes it to be without error in g[C]",)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_separated_level_has_no_robust_error(kind):
+    """Row 9 alone has its level: that slope runs off, its score is 0, and HC0 would call it exact."""
+    x = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    y = np.array([0.0, 1, 0, 0, 1, 0, 1, 1, 0, 1])
+    bundle = make_bundle(np.column_stack([np.ones(10), x, x == 9]), y)
+    spec = make_spec("binomial", "logit")
+    fit = fit_by_newton(spec, bundle, steps=22)  # one unit further out each step
+    vcov = sandwich_vcov(spec, bundle, fit, kind)
+    assert np.isnan(vcov).tolist() == [[False, False, True], [False, False, True], [True, True, True]]
+    (note,) = fixed_row_notes(bundle, fit, influence_parts(spec, bundle, fit), kind)
+    assert note == f"row 9 (counting from 0) fixes its own value: {kind} has no standard error for b2"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tall_designs_go_block_by_block_to_the_same_numbers(kind, monkeypatch):
+    weights = np.random.default_rng(5).uniform(0.5, 2, 5000)
+    spec, bundle, fit = linear(7, n=5000, p=4, weights=weights)
+    tall = sandwich_vcov(spec, bundle, fit, kind)
+    monkeypatch.setattr("inference_core.infer.sandwich.TALL", 10**9)
+    np.testing.assert_allclose(tall, sandwich_vcov(spec, bundle, fit, kind), rtol=1e-10)  # two factorisations
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC3"])
+def test_tall_designs_with_a_level_seen_once(kind):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([np.ones(5000), np.arange(5000) == 4321]).astype(float)
+    bundle = make_bundle(X, rng.normal(size=5000))
+    fit = fit_by_newton(make_spec(), bundle, steps=2)
+    vcov = sandwich_vcov(make_spec(), bundle, fit, kind)
+    assert np.isnan(vcov).any() == (kind == "HC3") and np.isfinite(vcov[0, 0])
+    (note,) = fixed_row_notes(bundle, fit, influence_parts(make_spec(), bundle, fit), kind)
+    assert note.startswith("row 4321 (counting from 0) fixes its own value") and note.endswith(" b1")
+
+
+def test_tall_designs_that_are_ill_conditioned_are_factored_whole():
+    rng = np.random.default_rng(1)
+    x = rng.uniform(size=5000)
+    X = np.column_stack([np.ones(5000), x, x + 1e-6 * rng.normal(size=5000)])
+    bundle = make_bundle(X, rng.normal(size=5000))
+    fit = fit_by_newton(make_spec(), bundle, steps=2)
+    vcov = sandwich_vcov(make_spec(), bundle, fit, "HC0")
+    turned = make_bundle(X @ np.array([[1, 0, 0], [0, 1, -1], [0, 0, 1.0]]), bundle.y)  # x, and the difference
+    other = sandwich_vcov(make_spec(), turned, fit_by_newton(make_spec(), turned, steps=2), "HC0")
+    assert vcov[2, 2] == pytest.approx(other[2, 2], rel=1e-6)  # the residuals of the normal equations lose digits
+
+
 def test_dropped_columns_stay_empty():
     spec, bundle, fit = linear(3)
     X = np.column_stack([bundle.X[:, :2], 2 * bundle.X[:, 1], bundle.X[:, 2]])
