@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 
 from inference_core.errors import InferenceCoreWarning, InferenceError
 from inference_core.progress import Cancel, Progress
+from inference_core.rng import RNG
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states.bundle import DataBundle
 from inference_core.states.fit import FitState
 from inference_core.states.inference import InferenceState, ResamplesState
@@ -17,7 +20,7 @@ from .intervals import check_interval_request, summarise
 from .intervals.requirements import check_alternative
 from .resample.common import FAILURE_SHARE
 from .resample.leave_out import leave_one_out
-from .resample.stream import case_bootstrap_stream, open_stream, refit_kernel
+from .resample.stream import case_bootstrap_stream, case_indices, open_stream, refit_kernel
 
 
 def compute_bootstrap_params(
@@ -145,27 +148,29 @@ def compute_params_bootstrap(
     """
     df = fit.df_resid
     check_interval_request(ci_type, n_boot, conf_level, alternative, df, bundle.n / df if df > 0 else 1.0)
-    stream = open_stream(
-        "boot", scheme, spec, bundle, fit, seed=seed, errors=errors, want_se=ci_type == "studentized"
-    )
-    draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
-    _judge_failures(draws, spec)
-    return summarise(
-        draws, stream, ci_type=ci_type, conf_level=conf_level, null=null, alternative=alternative,
-        save_resamples=save_resamples,
-    )  # fmt: skip
+    with one_blas_thread():
+        stream = open_stream(
+            "boot", scheme, spec, bundle, fit, seed=seed, errors=errors, want_se=ci_type == "studentized"
+        )
+        draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
+        _judge_failures(draws, spec)
+        return summarise(
+            draws, stream, ci_type=ci_type, conf_level=conf_level, null=null, alternative=alternative,
+            save_resamples=save_resamples,
+        )  # fmt: skip
 
 
 def resamples_of(
     inference: InferenceState, spec: ModelSpec, bundle: DataBundle, fit: FitState
 ) -> ResamplesState | None:
     """The stored draws of a bootstrap table as a container that can rebuild the rows of each; None without draws."""
-    if inference.boot_samples is None or inference.draw_status is None:
+    if inference.boot_samples is None or inference.draw_status is None or inference.seed is None:
         return None
-    stream = open_stream("boot", inference.scheme, spec, bundle, fit, seed=inference.seed)
-    return stream.resamples(
-        inference.boot_samples, inference.draw_status, n_requested=inference.n_requested or 0,
-        cancelled=inference.cancelled,
+    return ResamplesState(
+        samples=inference.boot_samples, observed=fit.coef, names=tuple(bundle.X_names), method="boot",
+        context="params", status=inference.draw_status, seed=inference.seed,
+        n_requested=inference.n_requested or len(inference.draw_status), scheme=inference.scheme or "case",
+        cancelled=inference.cancelled, indices_of=partial(case_indices, RNG(inference.seed), bundle.n),
     )  # fmt: skip
 
 

@@ -25,8 +25,9 @@ def _controller() -> Any:
 def one_blas_thread() -> Iterator[None]:
     """Context in which BLAS calls of this process use one thread (40 microseconds to enter, 2 when nested).
 
-    The limit belongs to the process. Nested and concurrent contexts share one, and the last to leave lifts it;
-    otherwise two threads that overlap would each put back what they found, and the second would leave the limit on.
+    The limit belongs to the process. Nested and concurrent contexts share one, and the last to leave lifts
+    it; otherwise two threads that overlap would each put back what they found, and the second would leave the
+    limit on.
     """
     global _depth, _limit
     with _lock:

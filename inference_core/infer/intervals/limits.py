@@ -12,7 +12,7 @@ from inference_core.errors import InferenceError
 from inference_core.states.base import Array, Frozen
 
 from .bca import BcaConstants, bca_constants, bias_correction
-from .order import OrderedDraws, mcse_of_sd
+from .order import OrderedDraws, moments
 from .requirements import CI_TYPES, tail_level, tails
 
 __all__ = ["CI_TYPES", "IntervalResult", "Material", "interval"]
@@ -40,11 +40,15 @@ class Material(Frozen):
     interval, ``jackknife`` BCa, ``df`` and ``inflation`` the expanded one.
     """
 
-    samples: Array  # (B, k)
+    draws: Array  # (k, B) in the order they were drawn: reductions run along the contiguous axis
     observed: Array  # (k,)
     columns: Array  # (k,) int
     p: int
+    size: int  # B
     ordered: OrderedDraws
+    mean: Array  # (k,)
+    sd: Array  # (k,)
+    sd_mcse: Array  # (k,)
     jackknife: Array | None = None  # (n, k)
     df: float = np.inf
     inflation: float = 1.0
@@ -65,23 +69,31 @@ class Material(Frozen):
         n: int | None = None,
         inflation: float | None = None,
     ) -> Material:
-        """Keep the usable draws (rows without NaN in the columns that are estimable) of the statistics that vary."""
+        """Keep the usable draws (no NaN in the columns that are estimable) of the statistics that vary."""
         samples, observed = np.asarray(samples, float), np.atleast_1d(np.asarray(observed, float))
-        samples = samples.reshape(len(samples), observed.size)  # also where a cancelled run has no draw
-        p = samples.shape[1]
-        estimable = ~np.isnan(observed) & ~np.isnan(samples).all(0)
-        good = ~np.isnan(samples[:, estimable]).any(1)
-        usable = samples[good]
-        varies = estimable & (np.ptp(usable, axis=0) > 0) if len(usable) else np.zeros(p, bool)
-        columns = np.flatnonzero(varies)
-        usable = np.ascontiguousarray(usable[:, columns])
+        draws = np.ascontiguousarray(samples.reshape(len(samples), observed.size).T)  # also 0 draws
+        p = len(draws)
+        estimable, good = _usable(draws, observed)
+        size = len(samples) if good is None else int(np.count_nonzero(good))
+        if good is not None:
+            draws = draws[:, good]
+        if size:
+            ordered = np.sort(draws, axis=1)
+            estimable &= ordered[:, -1] > ordered[:, 0]
+        columns = np.flatnonzero(estimable) if size > 1 else np.empty(0, np.intp)
+        if len(columns) < p:
+            draws = draws[columns]
+            ordered = np.sort(draws, axis=1)
+        mean, sd, sd_mcse = moments(draws)
         if inflation is None:
             inflation = n / df if n is not None and df is not None and df > 0 else 1.0
         pivots = None
         if se_draws is not None:
-            pivots = _pivots(usable, observed[columns], np.asarray(se_draws, float)[good][:, columns])
+            se = np.asarray(se_draws, float).T[columns]
+            pivots = _pivots(draws, observed[columns], se if good is None else se[:, good])
         return cls(
-            samples=usable, observed=observed[columns], columns=columns, p=p, ordered=OrderedDraws.of(usable),
+            draws=draws, observed=observed[columns], columns=columns, p=p, size=size, ordered=OrderedDraws(ordered),
+            mean=mean, sd=sd, sd_mcse=sd_mcse,
             jackknife=None if jackknife is None else np.asarray(jackknife, float).reshape(-1, p)[:, columns],
             df=np.inf if df is None else float(df), inflation=float(inflation), pivots=pivots,
             se_observed=None if se_observed is None else np.atleast_1d(np.asarray(se_observed, float))[columns],
@@ -177,7 +189,7 @@ def limits(
         )
     k = len(material.columns)
     notes = [""] * material.p
-    if len(material.samples) < 2:
+    if material.size < 2:
         nothing = np.full(material.p, np.nan)
         return IntervalResult(nothing, nothing, nothing, nothing, nothing, tuple(notes))
     sides, rests = [], np.full(k, np.inf)
@@ -186,7 +198,7 @@ def limits(
             sides.append((np.full(k, sign * np.inf), np.zeros(k)))
             continue
         value, mcse, share = rule(material, tail, sign, level, alternative)
-        draws = (len(material.samples) + 1) * share
+        draws = (material.size + 1) * share
         rests = np.minimum(rests, draws)
         if beyond == "null":
             value, mcse = np.where(draws < 1 - 1e-9, np.nan, value), np.where(draws < 1 - 1e-9, np.nan, mcse)
@@ -219,11 +231,9 @@ def _basic(m: Material, tail: float, sign: int, *_: Any):
 
 
 def _normal(m: Material, tail: float, sign: int, *_: Any):
-    size = len(m.samples)
     z = ndtri(1.0 - tail)
-    sd = m.samples.std(0, ddof=1)
-    value = 2.0 * m.observed - m.samples.mean(0) + sign * z * sd
-    return value, np.sqrt(sd**2 / size + (z * mcse_of_sd(m.samples)) ** 2), np.full(len(m.columns), np.inf)
+    value = 2.0 * m.observed - m.mean + sign * z * m.sd
+    return value, np.sqrt(m.sd**2 / m.size + (z * m.sd_mcse) ** 2), np.full(len(m.columns), np.inf)
 
 
 def _studentized(m: Material, tail: float, sign: int, *_: Any):
@@ -233,7 +243,7 @@ def _studentized(m: Material, tail: float, sign: int, *_: Any):
         return np.full(k, np.nan), np.full(k, np.nan), np.zeros(k)
     at = tail if sign > 0 else 1.0 - tail
     value = m.observed - pivots.quantile(at) * se
-    return value, pivots.quantile_mcse(at) * se, np.full(k, tail * (pivots.size + 1) / (len(m.samples) + 1))
+    return value, pivots.quantile_mcse(at) * se, np.full(k, tail * (pivots.size + 1) / (m.size + 1))
 
 
 def _bca(m: Material, tail: float, sign: int, level: float, alternative: str):
@@ -250,10 +260,10 @@ def _bca(m: Material, tail: float, sign: int, level: float, alternative: str):
 
 def _bca_mcse(m: Material, constants: BcaConstants, tail: float, sign: int) -> Array:
     """(k,) delete-a-tenth jackknife over draws: z0 is estimated from them too."""
-    size, k = m.samples.shape
+    k, size = m.draws.shape
     if size < 2 * BLOCKS or not k:
         return np.full(k, np.nan)
-    block = np.argsort(np.ascontiguousarray(m.samples.T), axis=1) % BLOCKS
+    block = np.argsort(m.draws, axis=1) % BLOCKS
     deleted = []
     for b in range(BLOCKS):
         rest = m.ordered.without(block == b)
@@ -262,11 +272,22 @@ def _bca_mcse(m: Material, constants: BcaConstants, tail: float, sign: int) -> A
     return np.sqrt((BLOCKS - 1) / BLOCKS * ((np.array(deleted) - np.mean(deleted, axis=0)) ** 2).sum(0))
 
 
-def _pivots(samples: Array, observed: Array, se: Array) -> OrderedDraws:
+def _usable(draws: Array, observed: Array) -> tuple[Array, Array | None]:
+    """Which statistics exist (p,), and which draws (B,) have all of these; None where all have."""
+    estimable = ~np.isnan(observed)
+    if not np.isnan(draws.sum()):
+        return estimable, None
+    missing = np.isnan(draws)
+    estimable &= ~missing.all(1)
+    return estimable, np.asarray(~missing[estimable].any(0))
+
+
+def _pivots(draws: Array, observed: Array, se: Array) -> OrderedDraws:
     """Sorted (t* - t) / se*; a draw without a standard error (no residual df) goes, the others stand for it."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        pivots = (samples - observed) / se
-    return OrderedDraws.of(pivots[np.isfinite(pivots).all(1)])
+        pivots = (draws - observed[:, None]) / se
+    fine = np.isfinite(pivots).all(0)
+    return OrderedDraws(np.sort(pivots if fine.all() else pivots[:, fine], axis=1))
 
 
 _RULES = {

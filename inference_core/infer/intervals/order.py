@@ -71,7 +71,7 @@ class OrderedDraws(Frozen):
 
     def quantile_mcse(self, level: Array | float) -> Array:
         """(k,) Monte-Carlo standard error of :meth:`quantile`: half of its 68 % order-statistic interval."""
-        low, high = order_statistic_ranks(self.size, np.broadcast_to(level, (self.values.shape[0],)), 0.68)
+        low, high = order_statistic_ranks(self.size, level, 0.68)
         row = np.arange(self.values.shape[0])
         return 0.5 * (self.values[row, high - 1] - self.values[row, low - 1])
 
@@ -80,7 +80,7 @@ class OrderedDraws(Frozen):
         return OrderedDraws(self.values[~drop].reshape(self.values.shape[0], -1))
 
 
-def order_statistic_ranks(size: int, level: Array, confidence: float) -> tuple[Array, Array]:
+def order_statistic_ranks(size: int, level: Array | float, confidence: float) -> tuple[Array, Array]:
     """Ranks (from 1) of the two draws that hold the true quantile at ``level`` with the given confidence.
 
     The number of draws below the true quantile is binomial(size, level).
@@ -91,7 +91,7 @@ def order_statistic_ranks(size: int, level: Array, confidence: float) -> tuple[A
     return np.clip(low, 1, size).astype(int), np.clip(high, 1, size).astype(int)
 
 
-def _binomial_quantile(q: float, size: int, prob: Array) -> Array:
+def _binomial_quantile(q: float, size: int, prob: Array | float) -> Array:
     # scipy.stats.binom.ppf without importing scipy.stats
     prob = np.clip(prob, 1e-12, 1.0 - 1e-12)
     k = np.ceil(bdtrik(q, size, prob))
@@ -99,18 +99,20 @@ def _binomial_quantile(q: float, size: int, prob: Array) -> Array:
     return np.where(bdtr(before, size, prob) >= q, before, k)
 
 
-def mcse_of_sd(samples: Array) -> Array:
-    """(k,) Monte-Carlo standard error of the standard deviation of (B, k) draws.
+def moments(draws: Array) -> tuple[Array, Array, Array]:
+    """Mean, standard deviation, and Monte-Carlo standard error of the latter, of (k, B) draws: (k,) each.
 
-    s sqrt((kurtosis - (B - 3) / (B - 1)) / (4 B)); s / sqrt(2 B) for normal draws.
+    s sqrt((kurtosis - (B - 3) / (B - 1)) / (4 B)); s / sqrt(2 B) for normal draws. NaN for fewer than two draws.
     """
-    size = samples.shape[0]
+    k, size = draws.shape
     if size < 2:
-        return np.full(samples.shape[1], np.nan)
-    centred = samples - samples.mean(0)
-    squares = centred * centred
-    variance = squares.sum(0) / (size - 1)
-    fourth = np.einsum("bk,bk->k", squares, squares) / size
+        nothing = np.full(k, np.nan)
+        return nothing, nothing, nothing
+    mean = draws.mean(1)
+    squares = draws - mean[:, None]
+    squares *= squares
+    variance = squares.sum(1) / (size - 1)
+    fourth = np.einsum("kb,kb->k", squares, squares) / size
     with np.errstate(invalid="ignore", divide="ignore"):
-        kurtosis = fourth / variance**2
-        return np.sqrt(variance * np.maximum(kurtosis - (size - 3) / (size - 1), 0.0) / (4 * size))
+        spread = np.maximum(fourth / variance**2 - (size - 3) / (size - 1), 0.0)
+        return mean, np.sqrt(variance), np.sqrt(variance * spread / (4 * size))

@@ -11,7 +11,6 @@ from inference_core.errors import InferenceError
 from inference_core.states.base import Array
 
 from .limits import Material
-from .order import mcse_of_sd
 from .requirements import ALTERNATIVES, CI_TYPES
 
 
@@ -53,7 +52,7 @@ def p_from(m: Material, ci_type: str, null: float | Array, alternative: str, lev
             found=f"types are {', '.join(CI_TYPES)}; alternatives are {', '.join(ALTERNATIVES)}",
             remedy="ci_type='percentile', alternative='two-sided'",
         )
-    if len(m.samples) < 2:
+    if m.size < 2:
         return np.full(m.p, np.nan)
     above, below = rule(m, _null_of(m, null), level, alternative)
     if alternative == "greater":
@@ -68,13 +67,13 @@ def p_value_mcse(m: Material, ci_type: str, p: Array, null: float | Array, alter
 
     2 sqrt(u (1 - u) / B) with u = p / 2, or sqrt(u (1 - u) / B) one-sided; for the normal type by the delta method.
     """
-    size = len(m.samples)
+    size = m.size
     if size < 2:
         return np.full(m.p, np.nan)
     sides = 2.0 if alternative == "two-sided" else 1.0
     if ci_type == "normal":
-        z, sd = _normal_z(m, _null_of(m, null))
-        spread = np.sqrt(1.0 / size + (z * mcse_of_sd(m.samples) / sd) ** 2)
+        z = _normal_z(m, _null_of(m, null))
+        spread = np.sqrt(1.0 / size + (z * m.sd_mcse / m.sd) ** 2)
         return m.spread(sides * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi) * spread)
     u = p / sides
     return sides * np.sqrt(u * (1.0 - u) / size)
@@ -105,14 +104,13 @@ def _shrink(m: Material, share: Array) -> Array:
 
 
 def _normal(m: Material, null: Array, *_: Any):
-    z, _sd = _normal_z(m, null)
+    z = _normal_z(m, null)
     tiny = np.finfo(float).tiny
     return np.maximum(ndtr(-z), tiny), np.maximum(ndtr(z), tiny)
 
 
-def _normal_z(m: Material, null: Array) -> tuple[Array, Array]:
-    sd = m.samples.std(0, ddof=1)
-    return (2.0 * m.observed - m.samples.mean(0) - null) / sd, sd
+def _normal_z(m: Material, null: Array) -> Array:
+    return (2.0 * m.observed - m.mean - null) / m.sd
 
 
 def _studentized(m: Material, null: Array, *_: Any):
@@ -127,7 +125,7 @@ def _studentized(m: Material, null: Array, *_: Any):
 def _bca(m: Material, null: Array, level: float, alternative: str):
     constants = m.bca(level, alternative)
     right, left = m.ordered.rank(null, "right"), m.ordered.rank(null, "left")
-    floor = 1.0 / (len(m.samples) + 1)
+    floor = 1.0 / (m.size + 1)
     above = np.maximum(ndtr(constants.nominal_z(right)), floor)
     below = np.maximum(ndtr(-constants.nominal_z(left)), floor)
     fallback = _expanded(m, null)

@@ -10,7 +10,6 @@ from inference_core.states.base import Array
 from inference_core.states.inference import InferenceState, ResamplesState
 
 from .limits import IntervalResult, Material, limits
-from .order import mcse_of_sd
 from .pvalues import p_from, p_value_mcse
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def summarise(
     )  # fmt: skip
     result = limits(material, ci_type, conf_level, alternative)
     p = p_from(material, ci_type, null, alternative, conf_level)
-    enough = len(material.samples) > 1
-    se = material.spread(material.samples.std(0, ddof=1) if enough else np.nan)
+    se = material.spread(material.sd)
     failures = resamples.failures
     estimate = np.where(np.isnan(result.lower) & np.isnan(se), np.nan, observed)
     return InferenceState(
@@ -80,19 +78,19 @@ def summarise(
         scheme=resamples.scheme,
         null=null,
         alternative=alternative,
-        n_resamples=len(material.samples),
+        n_resamples=material.size,
         n_requested=resamples.n_requested,
         n_failed=resamples.n_failed,
         failures=failures,
         cancelled=resamples.cancelled,
         mcse={
-            "se": material.spread(mcse_of_sd(material.samples) if enough else np.nan),
+            "se": material.spread(material.sd_mcse),
             "ci_lower": result.mcse_lower,
             "ci_upper": result.mcse_upper,
             "p_value": p_value_mcse(material, ci_type, p, null, alternative),
         },
         seed=resamples.seed,
-        bias=material.spread(material.samples.mean(0) - material.observed if enough else np.nan),
+        bias=material.spread(material.mean - material.observed),
         boot_samples=samples if save_resamples else None,
         draw_status=resamples.status if save_resamples else None,
         notes=_notes(resamples, stream, material, result, ci_type, failures),
@@ -116,7 +114,7 @@ def _notes(
     notes += _fallback_notes(resamples.names, result)
     rests = result.tail_draws[np.isfinite(result.tail_draws)]
     if rests.size and rests.min() < 1 - 1e-9:
-        notes.append(f"{len(material.samples):,} draws cannot give some of these limits: draw more")
+        notes.append(f"{material.size:,} draws cannot give some of these limits: draw more")
     elif rests.size and rests.min() < FEW_DRAWS - 1e-9:
         notes.append(f"limits rest on {int(rests.min() + 1e-9)} draws")
     if stream is not None and stream.df_resid is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from inference_core.states.base import Array
 
+from . import planes
 from .glm_operators import GlmKernel
 from .lm_operators import LmKernel
 from .rank import widen
@@ -53,3 +54,23 @@ def leave_one_out_glm(kernel: GlmKernel) -> Array:
         counts[np.arange(len(counts)), np.arange(at, at + len(counts))] = 0.0
         coef.append(kernel.refit(counts)[0])
     return np.concatenate(coef)
+
+
+# Exact refits of a glm cost n^2: half a second at this size.
+EXACT_ROWS = 2_000
+
+
+def leave_one_out_for_bca(kernel: LmKernel | GlmKernel) -> Array:
+    """(n, p) leave-one-out coefficients, good enough for an acceleration: one step of a glm with many rows.
+
+    One Fisher step from the full fit, b - I^-1 x_i s_i / (1 - h_i), is off by a hundredth of the row's own move, and
+    with more than 2,000 rows the moves are small.
+    Source: Pregibon (1981), Ann. Statist. 9.
+    """
+    if isinstance(kernel, LmKernel) or kernel.n <= EXACT_ROWS:
+        return leave_one_out(kernel)
+    n_pairs = len(kernel.products)
+    score = kernel.first[n_pairs:]  # q_i s_i
+    leverage = (kernel.first[:n_pairs][np.equal(*planes.triangle(kernel.kept.size))]).sum(0)  # w_i |q_i|^2
+    spare = np.where(leverage < FULL_LEVERAGE, 1.0 - leverage, np.nan)
+    return widen(kernel.coef - (kernel.r_inverse @ (score / spare)).T, kernel.kept, kernel.p)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from inference_core.errors import InferenceError
 from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.rng import RNG
+from inference_core.solvers.threads import one_blas_thread
 from inference_core.states.base import Array
 from inference_core.states.bundle import DataBundle
 from inference_core.states.fit import FitState
@@ -25,7 +27,7 @@ from inference_core.states.spec import ModelSpec
 
 from .common import RefitKernel
 from .glm_operators import GlmKernel
-from .leave_out import leave_one_out
+from .leave_out import leave_one_out_for_bca
 from .lm_operators import LmKernel
 
 # A batch should take about this long: short enough for a smooth picture and a prompt stop.
@@ -155,15 +157,15 @@ class DrawStream:
         return ResamplesState(
             samples=samples, observed=self.observed, names=self.names, method="boot", context="params",
             status=status, seed=self.seed, n_requested=n_requested, scheme=self.scheme, se=se, cancelled=cancelled,
-            indices_of=self.indices_of,
+            indices_of=partial(case_indices, self.rng, self.kernel.n),
         )  # fmt: skip
 
     def indices_of(self, i: int) -> Array:
         """(n,) row positions of draw ``i``."""
-        return self.rng.indices(i, i + 1, self.kernel.n)[0]
+        return case_indices(self.rng, self.kernel.n, i)
 
     def jackknife(self) -> Array:
-        """(n, p) coefficients without each row in turn, computed once."""
+        """(n, p) coefficients without each row in turn, computed once; one step each for a glm of many rows."""
         if self._jackknife is None:
             if self.leave_one_out is None:
                 raise InferenceError(
@@ -216,6 +218,11 @@ class DrawStream:
             yield Batch(first + rows.start, samples[rows], status[rows], None if se is None else se[rows], total=n)
 
 
+def case_indices(rng: RNG, n: int, i: int) -> Array:
+    """(n,) row positions of case resample ``i`` of n rows."""
+    return rng.indices(i, i + 1, n)[0]
+
+
 def _draw_chunk(kernel: RefitKernel, rng: RNG, chunk: int) -> Part:
     size = kernel.chunk_rows
     return kernel.refit(rng.counts(chunk * size, (chunk + 1) * size, kernel.n))
@@ -265,8 +272,9 @@ def case_bootstrap_stream(
             found=f"the random effects {', '.join(spec.random_terms)}: rows of one group belong together",
             remedy="scheme='parametric', or scheme='cluster' to draw whole groups",
         )
-    kernel = refit_kernel(spec, bundle, fit, errors=errors, want_se=want_se)
-    observed_se = kernel.refit(np.ones((1, bundle.n)))[2] if want_se else None
+    with one_blas_thread():
+        kernel = refit_kernel(spec, bundle, fit, errors=errors, want_se=want_se)
+        observed_se = kernel.refit(np.ones((1, bundle.n)))[2] if want_se else None
     return DrawStream(
         kernel=kernel,
         rng=RNG.from_seed(seed),
@@ -277,7 +285,7 @@ def case_bootstrap_stream(
         errors=errors,
         df_resid=fit.df_resid,
         classical_se=np.sqrt(np.diag(fit.vcov)),
-        leave_one_out=lambda: leave_one_out(kernel),
+        leave_one_out=partial(leave_one_out_for_bca, kernel),
     )
 
 
