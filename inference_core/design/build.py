@@ -120,6 +120,7 @@ def build_bundle(
         column_levels={c: v.levels for c, v in columns.cache.items() if isinstance(v, Factor)},
         column_kinds={c: _kind(kept.get_column(c)) for c in used},
         offsets=offset_states, X_names=X_names, parts=parts, lacking=lacking, text_numbers=text_numbers,
+        number_groups=_number_groups(parsed, kept),
     )  # fmt: skip
     bundle = DataBundle(
         y=response.y, X=X, X_names=X_names, term_of_column=term_of_column, source_terms=terms.labels,
@@ -219,6 +220,12 @@ def _offsets(
         total = values.copy() if total is None else total + values
         states.append(state)
     return total, tuple(states)
+
+
+def _number_groups(parsed: ParsedFormula, frame: pl.DataFrame) -> dict[str, int]:
+    """Plain columns of numbers that serve as groups of a random term, and how many values each has."""
+    plain = dict.fromkeys(g.column for term in parsed.random for g in term.groups if g.column is not None)
+    return {c: frame.get_column(c).n_unique() for c in plain if _kind(frame.get_column(c)) == "number"}
 
 
 def _kind(series: pl.Series) -> str:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inference_core.errors import DataError
-from inference_core.formula.parse import parse_formula
-from inference_core.states import DataBundle, ModelSpec
+from inference_core.states import DataBundle
 
 from .state import DesignState
 
@@ -21,7 +20,7 @@ class Note(NamedTuple):
     text: str
 
 
-def bundle_notes(spec: ModelSpec, bundle: DataBundle) -> tuple[Note, ...]:
+def bundle_notes(bundle: DataBundle) -> tuple[Note, ...]:
     """Rows left out, text among numbers, numbers used as groups, columns without an estimate."""
     state: DesignState = bundle.design_state
     notes: list[Note] = []
@@ -46,12 +45,13 @@ def bundle_notes(spec: ModelSpec, bundle: DataBundle) -> tuple[Note, ...]:
                 f"write `as_number({column})` before the fit.",
             )
         )
-    for column in _number_groups(spec, state):
+    for column, count in state.number_groups.items():
         notes.append(
             Note(
                 "S3",
                 "w",
-                f'"{column}" is a number used as a group. Write `factor({column})` if that is meant.',
+                f'"{column}" is a number with {count:,} values used as a group. Write `factor({column})` if that is '
+                "meant.",
             )
         )
     for j in bundle.rank_info.dropped:
@@ -79,14 +79,6 @@ def repeated_by(bundle: DataBundle, j: int) -> tuple[str, ...]:
     size = float(np.linalg.norm(target))
     # 1e-6 of the column's own length: well above rounding, well below any coefficient of an exact repetition
     return tuple(bundle.X_names[k] for k, c in zip(kept, coef, strict=True) if abs(c) > 1e-6 * size)
-
-
-def _number_groups(spec: ModelSpec, state: DesignState) -> list[str]:
-    if not spec.has_random_effects:
-        return []
-    groups = [g for term in parse_formula(spec.formula).random for g in term.groups]
-    plain = dict.fromkeys(g.column for g in groups if g.column is not None)
-    return [c for c in plain if state.column_kinds.get(c) == "number"]
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -68,6 +68,13 @@ def _read_foreign(data: Any) -> pl.DataFrame:
         frame = nw.from_native(data)
     except TypeError:
         raise DataError(f"data of type {type(data).__name__}", "it is not a table", _REMEDY) from None
+    except nw.exceptions.DuplicateError:
+        twice = sorted({str(c) for c in data.columns if list(data.columns).count(c) > 1})
+        raise DataError(
+            asked=f"data of type {type(data).__name__}",
+            found=f'more than one column is called "{twice[0]}"',
+            remedy="rename one of them",
+        ) from None
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if frame.implementation.is_pandas():

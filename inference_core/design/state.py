@@ -69,4 +69,5 @@ class DesignState:
     X_names: tuple[str, ...] = ()
     parts: tuple[tuple[ColumnPart, ...], ...] = ()
     lacking: Mapping[str, int] = field(default_factory=dict)  # column -> rows that lack a value
+    number_groups: Mapping[str, int] = field(default_factory=dict)  # numeric grouping column -> distinct values
     text_numbers: Mapping[str, str] = field(default_factory=dict)  # text column that is mostly numbers -> an example

@@ -215,7 +215,8 @@ def test_bs_spans_cubics_and_sums_to_one_with_its_intercept(seed, df):
 
 @pytest.mark.parametrize(
     "text",
-    ["ns(x, df = 0)", "ns(x, df = 51)", "bs(x, df = 2)", "bs(x, degree = 0)", "ns(x, knots = 100)", 'ns(x, knots = "a")',
+    ["ns(x, df = 0)", "ns(x, df = 51)", "bs(x, df = 2)", "bs(x, degree = 0)",
+     "ns(x, knots = 100)", 'ns(x, knots = "a")',
      "ns(x, Boundary.knots = c(2, 1))", "ns(x, boundary_knots = 3)"],
 )  # fmt: skip
 def test_splines_that_make_no_sense_are_refused(text):
