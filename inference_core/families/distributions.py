@@ -156,7 +156,8 @@ def gamma_variance(mu: Array) -> Array:
 def gamma_deviance(y: Array, mu: Array) -> Array:
     """2 [(y - mu)/mu - log(y/mu)]."""
     ratio = y / _positive(mu)
-    return 2.0 * (ratio - 1.0 - np.log(np.maximum(ratio, _TINY)))
+    with np.errstate(divide="ignore"):  # an infinite mean loses everything
+        return 2.0 * (ratio - 1.0 - np.log(ratio))
 
 
 def gamma_loglik(y, mu, weights=None, dispersion=None, trials=None):
@@ -223,11 +224,7 @@ def negbin_loglik(y, mu, weights=None, dispersion=None, trials=None, *, theta: f
     """Negative binomial log-probabilities, times the weights."""
     mu = _positive(mu)
     rows = (
-        log_rising(theta, y)
-        - gammaln(y + 1.0)
-        + xlogy(y, mu)
-        - y * np.log(theta + mu)
-        - theta * np.log1p(mu / theta)
+        log_rising(theta, y) - gammaln(y + 1.0) + xlogy(y, mu) - y * np.log(theta + mu) - theta * np.log1p(mu / theta)
     )
     return _weighted(rows, weights)
 
@@ -272,9 +269,7 @@ def t_score_weight(eta: Array, y: Array, *, link, df: float, scale: float) -> tu
     with np.errstate(all="ignore"):
         slope = link.derivative(eta)
         resid = y - link.inverse(eta)
-        return (df + 1.0) * resid * slope / (df + np.square(resid / scale)), (df + 1.0) / (
-            df + 3.0
-        ) * slope**2
+        return (df + 1.0) * resid * slope / (df + np.square(resid / scale)), (df + 1.0) / (df + 3.0) * slope**2
 
 
 def t_simulate(rng, mu, weights=None, dispersion=1.0, *, df: float):

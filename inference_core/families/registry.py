@@ -159,9 +159,7 @@ def get_family(family: str | Family, link: str | Link | None = None) -> Family:
         Unknown names, a parameter that is no positive number, or a link the family does not take.
     """
     if isinstance(family, Family):
-        return (
-            family if link is None else _build(family.name, get_link(link), family.params, family.estimated)
-        )
+        return family if link is None else _build(family.name, get_link(link), family.params, family.estimated)
     name = canonical_family(family)
     params, estimated = _typed_params(name, str(family))
     chosen = get_link(_TABLE[name].default_link if link is None else link)
@@ -192,13 +190,7 @@ def _typed_params(name: str, text: str) -> tuple[tuple[float, ...], tuple[str, .
             typed = float(match.group(2)) if match else None
         except ValueError:
             typed = None
-        if (
-            match is None
-            or typed is None
-            or not names
-            or match.group(1) not in (None, names[0])
-            or not typed > 0
-        ):
+        if match is None or typed is None or not names or match.group(1) not in (None, names[0]) or not typed > 0:
             takes = f"{names[0]}, a number above 0" if names else "no parameter"
             raise FitError(
                 f"family={text!r}",

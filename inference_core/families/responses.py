@@ -8,22 +8,16 @@ from inference_core.errors import DataError
 from inference_core.states.base import Array
 
 
-def _refuse(
-    bad: Array, y: Array, y_name: str, rows: Array | None, asked: str, found: str, remedy: str
-) -> None:
+def _refuse(bad: Array, y: Array, y_name: str, rows: Array | None, asked: str, found: str, remedy: str) -> None:
     if not np.any(bad):
         return
     first = int(np.argmax(bad))
     row = first if rows is None else int(rows[first])
     found = found.format(y=y_name, k=int(np.count_nonzero(bad)))
-    raise DataError(
-        asked, f"{found} (the first is {float(y[first]):g}, in row {row} counting from 0)", remedy
-    )
+    raise DataError(asked, f"{found} (the first is {float(y[first]):g}, in row {row} counting from 0)", remedy)
 
 
-def any_number(
-    y: Array, trials: Array | None = None, *, y_name: str = "y", rows: Array | None = None
-) -> None:
+def any_number(y: Array, trials: Array | None = None, *, y_name: str = "y", rows: Array | None = None) -> None:
     """Finite numbers."""
     _refuse(
         ~np.isfinite(y),
@@ -101,9 +95,7 @@ def not_negative(
     )
 
 
-def proportion(
-    y: Array, trials: Array | None = None, *, y_name: str = "y", rows: Array | None = None
-) -> None:
+def proportion(y: Array, trials: Array | None = None, *, y_name: str = "y", rows: Array | None = None) -> None:
     """Numbers from 0 to 1, and trials that are not negative."""
     any_number(y, y_name=y_name, rows=rows)
     _refuse(

@@ -18,9 +18,7 @@ from .common import fitted_family, has_intercept
 if TYPE_CHECKING:
     import polars as pl
 
-_FIXED = (
-    1.0 - 10.0 * np.finfo(float).eps
-)  # R's lm.influence: leverage above it is 1, the row fixes its own value
+_FIXED = 1.0 - 10.0 * np.finfo(float).eps  # R's lm.influence: leverage above it is 1, the row fixes its own value
 
 
 # the model ------------------------------------------------------------------------------------------------
@@ -118,9 +116,7 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
         one_less = np.where(free, 1.0 - h, np.nan)
         left = np.sum(np.square(deviance)) - np.square(deviance) / one_less
         sigma_without = (
-            np.sqrt(np.maximum(left, 0.0) / (fit.df_resid - 1.0))
-            if fit.df_resid > 1
-            else np.full(h.shape, np.nan)
+            np.sqrt(np.maximum(left, 0.0) / (fit.df_resid - 1.0)) if fit.df_resid > 1 else np.full(h.shape, np.nan)
         )
         if spec.is_lm:
             student = deviance / (sigma_without * np.sqrt(one_less))
@@ -160,9 +156,7 @@ def loo_coef(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
     bread = fit.vcov[np.ix_(kept, kept)] / fit.dispersion if fit.dispersion > 0 else _bread(X, fit)
     out = np.full((bundle.n, bundle.p), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = (
-            fit.working_weights * fit.residuals / np.where(fit.leverage > _FIXED, np.nan, 1.0 - fit.leverage)
-        )
+        scaled = fit.working_weights * fit.residuals / np.where(fit.leverage > _FIXED, np.nan, 1.0 - fit.leverage)
     out[:, kept] = fit.coef[kept] - scaled[:, None] * (X @ bread)
     return out
 
@@ -182,9 +176,7 @@ def _bread(X: Array, fit: FitState) -> Array:
 
 def _lm_only(spec: ModelSpec, asked: str) -> None:
     if not spec.is_lm:
-        raise InferenceError(
-            asked, f"the model is a {spec.family} with link {spec.link}", "how='boot' refits a glm"
-        )
+        raise InferenceError(asked, f"the model is a {spec.family} with link {spec.link}", "how='boot' refits a glm")
 
 
 # the terms -------------------------------------------------------------------------------------------------
@@ -216,11 +208,7 @@ def vif(bundle: DataBundle, fit: FitState) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {"term": [], "df": [], "gvif": [], "gvif_adjusted": []}
     for term in terms:
         mine = term_of[columns] == term
-        log_gvif = (
-            np.linalg.slogdet(R[np.ix_(mine, mine)])[1]
-            + np.linalg.slogdet(R[np.ix_(~mine, ~mine)])[1]
-            - whole
-        )
+        log_gvif = np.linalg.slogdet(R[np.ix_(mine, mine)])[1] + np.linalg.slogdet(R[np.ix_(~mine, ~mine)])[1] - whole
         df = int(np.count_nonzero(mine))
         for key, value in zip(
             out,

@@ -42,9 +42,7 @@ def fit_negative_binomial(
         before = theta
         theta = theta_ml(y, family.link.inverse(result.eta), weights)
         at_theta = with_params(family, (theta,))
-        result = solver.maximise(
-            X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter
-        )
+        result = solver.maximise(X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter)
         total += result.n_iter
         if theta >= THETA_MAX or abs(theta - before) <= 1e-12 * theta or not result.converged:
             break

@@ -14,8 +14,16 @@ from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
-from .family_params import fit_negative_binomial, fit_student_t
-from .glm_messages import runaway_message, runs_away, separation_message, slow_message, start_error
+from .family_params import THETA_MAX, fit_negative_binomial, fit_student_t
+from .glm_messages import (
+    fractional_message,
+    no_extra_spread_message,
+    runaway_message,
+    runs_away,
+    separation_message,
+    slow_message,
+    start_error,
+)
 
 
 def fit_glm(
@@ -65,11 +73,11 @@ def _fit(bundle: DataBundle, family: Family, start: Array | None, tol: float, ma
         refuse_saturated(m, rank, bundle)
     first = None if start is None else np.asarray(start, dtype=float)[problem.kept]
     family, result = _solve(problem, family, first, tol, max_iter)
-    messages = list(dropped_message(bundle, problem.kept))
+    messages = [*dropped_message(bundle, problem.kept), *fractional_message(bundle, problem, family)]
     if m == rank:
-        messages.append(
-            f"saturated: {rank} coefficients fit {m} rows exactly, so nothing is left to judge the fit by"
-        )
+        messages.append(f"saturated: {rank} coefficients fit {m} rows exactly, so nothing is left to judge the fit by")
+    if "theta" in family.estimated and family.params[0] >= THETA_MAX:
+        messages.append(no_extra_spread_message(bundle))
     if result.status == solver.NO_START:
         raise start_error(bundle, family)
     return _state(bundle, problem, family, result, messages)
@@ -87,9 +95,7 @@ def _solve(problem: Problem, family: Family, start: Array | None, tol: float, ma
     """The fit, and the family at the parameters it found."""
     p = problem
     if family.name == "negative_binomial" and not family.params:
-        return fit_negative_binomial(
-            p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter
-        )
+        return fit_negative_binomial(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     if family.name == "tdist":
         return fit_student_t(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     result = solver.maximise(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)

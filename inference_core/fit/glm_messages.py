@@ -51,6 +51,28 @@ def slow_message(bundle: DataBundle, problem: Problem, family: Family, result: I
     )
 
 
+def no_extra_spread_message(bundle: DataBundle) -> str:
+    """Theta of the negative binomial grows without end."""
+    return (
+        f'"{bundle.y_name}" spreads no more than a Poisson would: theta grows without end. '
+        "family='poisson' says the same with one parameter less."
+    )
+
+
+def fractional_message(bundle: DataBundle, problem: Problem, family: Family) -> tuple[str, ...]:
+    """Binomial successes that are no whole numbers, by R's threshold of 1e-3; nothing otherwise."""
+    if family.name != "binomial":
+        return ()
+    successes = problem.y if problem.trials is None else problem.y * problem.trials
+    bad = np.abs(successes - np.rint(successes)) > 1e-3
+    if not np.any(bad):
+        return ()
+    return (
+        f'"{bundle.y_name}" is no whole number of successes in {int(np.count_nonzero(bad))} rows. Give the number '
+        "of trials as weights=, or use family='quasibinomial' for shares that are not counts.",
+    )
+
+
 def start_error(bundle: DataBundle, family: Family) -> FitError:
     """No coefficients at all give means the family may have."""
     return FitError(

@@ -89,7 +89,5 @@ def _null_deviance(problem: Problem, target: Array, intercept: bool) -> float:
 def _perfect_fit(sigma2: float, fitted: Array) -> tuple[str, ...]:
     # R's threshold in summary.lm
     if sigma2 <= (np.mean(fitted) ** 2 + np.var(fitted)) * 1e-30:
-        return (
-            "essentially perfect fit: what is left is rounding, so standard errors and tests mean nothing",
-        )
+        return ("essentially perfect fit: what is left is rounding, so standard errors and tests mean nothing",)
     return ()

@@ -43,7 +43,8 @@ def well_conditioned(X: Array) -> bool:
 
 
 def cholesky_factor(X: Array, weights: Array) -> Array | None:
-    """Upper R with R'R = X'WX, or None unless that matrix is safely well conditioned: a step of a Newton loop.
+    """Upper R with R'R = X'WX, or None unless that matrix is safely well conditioned: a step of a Newton
+    loop.
 
     A loop that solves for increments corrects the lost digits in its next step.
     """
@@ -52,7 +53,8 @@ def cholesky_factor(X: Array, weights: Array) -> Array | None:
 
 
 def solve_tall(X: Array, y: Array, root: Array | None, want_leverage: bool) -> TallSolution | None:
-    """Minimise the sum of root_i^2 (y_i - x_i'b)^2; None where conditioning or overflow call for Householder QR.
+    """Minimise the sum of root_i^2 (y_i - x_i'b)^2; None where conditioning or overflow call for Householder
+    QR.
 
     X (n, p) C-contiguous, y (n,), root (n,) square roots of the weights.
     """

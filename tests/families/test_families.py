@@ -11,7 +11,8 @@ from inference_core.families import FAMILIES, LINKS, get_family, links_of, with_
 
 RNG = np.random.default_rng(3)
 Y = {
-    "gaussian": RNG.normal(size=9), "tdist": RNG.normal(size=9), "binomial": np.array([0, 1, 1, 0, 0.5, 0.25, 1, 0, 1.0]),
+    "gaussian": RNG.normal(size=9), "tdist": RNG.normal(size=9),
+    "binomial": np.array([0, 1, 1, 0, 0.5, 0.25, 1, 0, 1.0]),
     "poisson": np.array([0, 1, 2, 5, 0, 3, 9, 1, 2.0]), "gamma": RNG.gamma(2, 1, 9),
     "inverse_gaussian": RNG.wald(1, 2, 9),
 }  # fmt: skip
@@ -98,7 +99,7 @@ def test_binomial_score_and_deviance_survive_the_far_tails(link):
     assert family.score_weight(np.array([-45.0]), np.ones(1))[0][0] > 0  # never a clipped 0: the fit can walk back
 
 
-@pytest.mark.parametrize("name", ["gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "negative_binomial", "tdist"])
+@pytest.mark.parametrize("name", [f for f in FAMILIES if not f.startswith("quasi")])
 def test_simulated_responses_have_the_family_s_mean_and_variance(name):
     family, n, phi = make(name), 200_000, 0.3
     mu = np.full(n, 0.7)
@@ -119,7 +120,7 @@ def test_quasi_families_refuse_to_simulate_and_have_no_likelihood():
 
 
 def test_simulated_trials_must_be_whole():
-    with pytest.raises(InferenceError, match="row 1 has 2.5 trials"):
+    with pytest.raises(InferenceError, match=r"row 1 has 2\.5 trials"):
         get_family("binomial").simulate(np.random.default_rng(0), MU[:2], np.array([2.0, 2.5]))
 
 

@@ -8,7 +8,8 @@ from inference_core.families import get_family
 
 
 @pytest.mark.parametrize(("family", "y", "words"), [
-    ("gamma", [1.0, 0.0, -2.0], 'A Gamma model needs values above 0; "dose" has 2 at or below 0 (the first is 0, in row 1'),
+    ("gamma", [1.0, 0.0, -2.0],
+     'A Gamma model needs values above 0; "dose" has 2 at or below 0 (the first is 0, in row 1'),
     ("inverse_gaussian", [1.0, -1.0], "An inverse Gaussian model needs values above 0"),
     ("poisson", [1.0, -1.0], '"dose" has 1 below 0 (the first is -1, in row 1'),
     ("poisson", [1.0, 0.5, 2.0], '"dose" has 1 that are not (the first is 0.5, in row 1'),
