@@ -241,13 +241,13 @@ def _ratio_level(t: Speech) -> Clause:
 def _ratio_levels_by_levels(t: Speech) -> Clause:
     w = t.words
     what = f"The ratio of {w.level_name} to {w.reference_name}"
-    return Clause(f"{what} is {t.figures.estimate} times as large {elide(w.second, w.first)} as {w.first}", by="")
+    return Clause(f"{what} {elide(w.second, w.first)} is {t.figures.estimate} times that {w.first}", by="")
 
 
 def _ratio_slopes_by_levels(t: Speech) -> Clause:
     w = t.words
     what = f"The factor for each extra {w.step}"
-    return Clause(f"{what} is {t.figures.estimate} times as large {elide(w.second, w.first)} as {w.first}", by="")
+    return Clause(f"{what} {elide(w.second, w.first)} is {t.figures.estimate} times that {w.first}", by="")
 
 
 def _ratio_coefficient(t: Speech) -> Clause:

@@ -58,14 +58,14 @@ def sentence(situation: Situation, labels: Labels, *, lang: str = "en") -> Sente
 def _compose(row: Row, s: Situation, labels: Labels) -> tuple[str, Filler, State | None, list[str]]:
     """Main text, the filler that fits, the state that joined, and what was moved to *more*."""
     state = None if row.tone == "refusal" or row.id in ("ST4", "PB12") else state_of(s)
-    best: tuple[str, Filler, State | None, list[str]] | None = None
     for cut in CUTS:
         filler = Filler(s, labels, cut)
-        best = _join(_text(row, filler), filler, state)
-        if ink.words(best[0]) <= thresholds.MAX_WORDS:
-            break
-    assert best is not None
-    return best
+        text, filler, joined, spilled = _join(_text(row, filler), filler, state)
+        if ink.words(text) <= thresholds.MAX_WORDS:
+            return text, filler, joined, spilled
+    # A reader's own labels may be longer than any wording can bear: then the effect stands alone.
+    first, *rest = ink.split_sentences(text)
+    return first, filler, joined, [*rest, *spilled]
 
 
 def _text(row: Row, filler: Filler) -> str:

@@ -182,12 +182,8 @@ class Figures:
     def error(self, digits: int) -> str:
         """Two Monte-Carlo errors of a limit, as an amount."""
         mcse = thresholds.limit_mcse(self.s)
-        if self.ratio and mcse is not None:
-            limit = self.s.upper if numbers.finite(self.s.upper) else self.s.estimate
-            mcse = self._spread(mcse, limit)
-        elif mcse is not None:
-            mcse = self._spread(mcse)
-        if not mcse:
+        mcse = self._spread(mcse, self.s.estimate)
+        if not mcse or self.ratio and mcse > RATIO_RANGE[1]:
             return ""
         return ink.sim(numbers.fixed(2 * mcse, numbers.decimals_for(2 * mcse, digits)))
 

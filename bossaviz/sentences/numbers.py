@@ -74,9 +74,9 @@ def probability(x: float) -> str:
     """Two decimals; three below 0.01 and above 0.99; never rounded to 0 or 1."""
     decimals = 3 if x < 0.01 or x > 0.99 else 2
     shown = rounded(x, decimals)
-    if 0 < x and shown == 0:
+    if shown == 0:
         return "less than 0.001"
-    if x < 1 and shown == 1:
+    if shown == 1:
         return "more than 0.999"
     return fixed(x, decimals)
 

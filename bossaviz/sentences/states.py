@@ -37,6 +37,8 @@ def state_of(s: Situation) -> State | None:
 def state_text(state: State, filler: Filler) -> str:
     """The sentence or sentences of a state."""
     template = STATES[state.id]
+    if thresholds.total_draws(filler.s) == 1:
+        template = template.replace("those {done}", "that one")
     return filler.fill(template, state_values(filler))
 
 
