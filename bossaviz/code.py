@@ -163,7 +163,7 @@ class _Reader:
 
     def expression(self, node: ast.expr, target: str | None) -> None:
         """Unwind a chain of calls such as ``model(...).fit().infer(...)`` from the right."""
-        if isinstance(node, ast.Attribute) and node.attr == "params" or isinstance(node, ast.Name):
+        if (isinstance(node, ast.Attribute) and node.attr == "params") or isinstance(node, ast.Name):
             return
         if not isinstance(node, ast.Call):
             raise self.refused(node)

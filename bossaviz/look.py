@@ -1,9 +1,9 @@
 """The look of every panel: colours by meaning, the Vega-Lite configuration and the style sheet.
 
 Colour says where a number came from: ``real`` ink is data, ``sim`` violet was drawn by chance, ``theory`` green-grey
-came from a formula, ``tail`` orange was marked by the reader. A specification names a colour by its token, ``"@sim"``: on
-screen it becomes a CSS variable, so that one drawing follows the theme of the page; in a picture it becomes the value
-of one theme.
+came from a formula, ``tail`` orange was marked by the reader. A specification names a colour by its token,
+``"@sim"``: on screen it becomes a CSS variable, so that one drawing follows the theme of the page; in a picture it
+becomes the value of one theme.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def sentence(runs: Sequence[tuple[str, str]], more: Sequence[str] = (), tone: st
         escape(text) if role == "plain" else f'<b class="bv-{role}">{escape(text)}</b>' for text, role in runs
     )
     rest = "".join(f"<p>{escape(line)}</p>" for line in more)
-    return f'<div class="bv-say bv-tone-{tone}"><p>{main}</p>{f"<div class=bv-more-words>{rest}</div>" if rest else ""}</div>'
+    rest = f'<div class="bv-more-words">{rest}</div>' if rest else ""
+    return f'<div class="bv-say bv-tone-{tone}"><p>{main}</p>{rest}</div>'
 
 
 def table(
@@ -122,7 +123,8 @@ def status(state: str, words: str, *, facts: Sequence[tuple[str, str, str]] = ()
 
 def code_block(text: str, words: str) -> str:
     """Return code to read and copy, under a line that says what it is."""
-    return f'<div class="bv-drawer"><p class="bv-hint">{escape(words)}</p><pre class="bv-code" tabindex="0">{escape(text)}</pre></div>'
+    code = f'<pre class="bv-code" tabindex="0">{escape(text)}</pre>'
+    return f'<div class="bv-drawer"><p class="bv-hint">{escape(words)}</p>{code}</div>'
 
 
 def downloads(files: Sequence[tuple[str, str, str]]) -> str:
@@ -131,4 +133,5 @@ def downloads(files: Sequence[tuple[str, str, str]]) -> str:
         f'<a class="bv-ghost bv-framed" download="{escape(name)}" href="{escape(address)}">{escape(words)}</a>'
         for name, words, address in files
     )
-    return f'<div class="bv-drawer"><p class="bv-hint">Save to this computer</p><div class="bv-links">{links}</div></div>'
+    words = '<p class="bv-hint">Save to this computer</p>'
+    return f'<div class="bv-drawer">{words}<div class="bv-links">{links}</div></div>'

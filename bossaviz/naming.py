@@ -8,6 +8,8 @@ from typing import Any
 from .sentences import Labels
 from .terms import read_term, response_of, scale_of
 
+LONGEST_TITLE = 48  # characters of an axis title; it shares its line with the labels of the axis
+
 # kind of a term -> (one of its numbers, many of them)
 QUANTITIES = {
     "slope": ("slope", "Slopes"),
@@ -38,12 +40,16 @@ class Naming:
     y_title: str
     units: str  # "cars"
     unit_name: str  # "car"
-    x_titles: dict[str, str]
+    x_titles: dict[str, tuple[str, str]]  # column -> title with unit, noun
     menu: str  # how the term stands in the drop-down list
 
     def x_title(self, column: str) -> str:
         """Return the title of an axis along a column of the data."""
-        return self.x_titles.get(column, column)
+        return self.x_titles.get(column, (column, column))[0]
+
+    def noun(self, column: str) -> str:
+        """Return a column of the data as a noun without its unit."""
+        return self.x_titles.get(column, (column, column))[1]
 
     def null_words(self, null: float) -> str:
         """Return what the null means, beside its dashed line."""
@@ -67,11 +73,15 @@ def naming_of(model: Any, term: str, labels: Labels) -> Naming:
     if reading.kind in ("slope", "scaled"):
         axis = f"slope of {noun}{shown}"
     elif reading.kind == "level":
-        axis = f"{_side(words.level_name or words.level or term)} less {_side(words.reference_name or words.reference)}{shown}"
+        above, below = words.level_name or words.level or term, words.reference_name or words.reference
+        axis = f"{_side(above)} less {_side(below)}{shown}"
     elif reading.kind == "mean":
         axis = f"mean {labels.response}{shown}"
     else:
         axis = f"{quantity}: {term}{shown}" if reading.kind != "intercept" else f"intercept{shown}"
+    told = reading.kind in ("slope", "mean")
+    if len(axis) > LONGEST_TITLE:
+        axis = axis.removesuffix(shown)
     unit = f" ({labels.unit})" if labels.unit else ""
     function = response_of(spec)[0]
     response = f"{function}({_plain(labels.response)})" if function == "log" else _plain(labels.response)
@@ -79,7 +89,7 @@ def naming_of(model: Any, term: str, labels: Labels) -> Naming:
         term=term, kind=reading.kind, quantity=quantity, quantities=quantities,
         question=_question(reading.kind, labels, words, term, noun), axis=axis,
         y_title=response + ("" if function == "log" else unit), units=labels.units, unit_name=labels.unit_name,
-        x_titles=_x_titles(bundle, labels), menu=f"{term} ({quantity})" if quantity != "intercept" else term,
+        x_titles=_x_titles(bundle, labels), menu=f"{term} ({quantity})" if told and len(term) < 18 else term,
     )  # fmt: skip
 
 
@@ -94,9 +104,9 @@ def _side(text: str) -> str:
 
 def _axis_unit(labels: Labels, words: Any, scale: str, kind: str) -> str:
     ratio = {"odds": "log odds", "rate": "log rate", "factor": "log", "link": "link scale"}.get(scale)
-    per = f" per {_plain(words.step_unit)}" if kind in ("slope", "scaled") and words.step_unit else ""
     if ratio is not None and kind != "mean":
-        return f" ({ratio}{per})"
+        return f" ({ratio})"
+    per = f" per {_plain(words.step_unit)}" if kind in ("slope", "scaled") and words.step_unit else ""
     if not labels.unit:
         return f" ({per.strip()})" if per else ""
     return f" ({labels.unit}{per})"
@@ -116,11 +126,11 @@ def _question(kind: str, labels: Labels, words: Any, term: str, noun: str) -> st
     return f"Is the {QUANTITIES[kind][0]} {term} different from 0?"
 
 
-def _x_titles(bundle: Any, labels: Labels) -> dict[str, str]:
-    """Axis titles by column of the data, from the words of the terms that use it alone."""
+def _x_titles(bundle: Any, labels: Labels) -> dict[str, tuple[str, str]]:
+    """Axis titles and nouns by column of the data, from the words of the terms that use it alone."""
     from .terms import column_parts
 
-    titles: dict[str, str] = {}
+    titles: dict[str, tuple[str, str]] = {}
     for j, name in enumerate(bundle.X_names):
         parts = column_parts(bundle, j)
         if len(parts) != 1:
@@ -128,5 +138,5 @@ def _x_titles(bundle: Any, labels: Labels) -> dict[str, str]:
         words, column = labels.term(name), parts[0].column
         noun = _plain(words.factor or words.noun) or column
         unit = f" ({_plain(words.unit)})" if words.unit else ""
-        titles.setdefault(column, noun + unit)
+        titles.setdefault(column, (noun + unit, noun))
     return titles

@@ -55,13 +55,14 @@ def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: i
         draws=reading.values, numbers=reading.numbers, estimate=estimate, axis=axis, rows=rows, decimals=decimals,
         null=null, null_words="" if null is None else naming.null_words(null), x_title=naming.axis, shown=shown,
         bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate, se) if overlay else None,
+        curve_words=_curve_words(reading), draw_words=naming.quantity,
     )  # fmt: skip
 
 
 def _curve(reading: Reading, axis: tuple[float, float], centre: float, se: float) -> tuple[np.ndarray, np.ndarray]:
     """Density of the reference distribution behind the Wald interval: t with its df, or normal."""
     x = np.linspace(*axis, 160)
-    df = math.inf if reading.wald.df is None else float(np.atleast_1d(reading.wald.df)[min(reading.focal, -1)])
+    df = _reference_df(reading)
     z = (x - centre) / se
     if math.isfinite(df):
         log = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
@@ -69,12 +70,26 @@ def _curve(reading: Reading, axis: tuple[float, float], centre: float, se: float
     return x, np.exp(-0.5 * z * z) / (se * math.sqrt(2 * math.pi))
 
 
+def _reference_df(reading: Reading) -> float:
+    """Degrees of freedom behind the Wald interval; infinite for the normal."""
+    if reading.wald.df is None:
+        return math.inf
+    df = np.broadcast_to(np.asarray(reading.wald.df, float), reading.estimate.shape)
+    return float(df[reading.focal])
+
+
+def _curve_words(reading: Reading) -> str:
+    df = _reference_df(reading)
+    return f"t curve, {df:g} df" if math.isfinite(df) else "normal curve"
+
+
 def title_of_distribution(reading: Reading, naming: Naming) -> tuple[str, str]:
     """Return the heading of pane C and what can be done there."""
     count = reading.usable
     if count == 0:
         return f"{naming.quantities} of resamples", "one dot will be one resample"
-    title = f"{naming.quantities if count != 1 else naming.quantity.capitalize()} of {count:,} resample{'s' * (count != 1)}"
+    noun = naming.quantities if count != 1 else naming.quantity.capitalize()
+    title = f"{noun} of {count:,} resample{'s' * (count != 1)}"
     if count <= DOTS_UP_TO:
         return title, "one dot is one resample; click it to see its rows"
     return title, "click a bar to see one of its resamples"
@@ -122,7 +137,9 @@ def pinned(pins: list[Pin]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return PIN_HEAD, rows
 
 
-def latest_draws(reading: Reading, samples: np.ndarray, status: np.ndarray, most: int = 8) -> tuple[tuple[str, ...], list]:
+def latest_draws(
+    reading: Reading, samples: np.ndarray, status: np.ndarray, most: int = 8
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the table of the latest draws, newest first; a failed draw shows its reason in place of numbers."""
     from inference_core.states import DRAW_REASONS
 

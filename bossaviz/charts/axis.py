@@ -42,7 +42,7 @@ def data_axis(values: np.ndarray, pad: float = 0.05) -> tuple[float, float]:
 
 
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Return round numbers inside [low, high], about ``count`` of them (steps of 1, 2, 2.5 or 5 times a power of 10)."""
+    """Return round numbers inside [low, high], about ``count`` of them, in steps of 1, 2, 2.5 or 5 times 10^k."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
     rough = (high - low) / max(count, 1)

@@ -6,15 +6,16 @@ labels are all data, so another term or another resample never rebuilds the draw
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..look import vega_config
+from bossaviz.look import vega_config
 
 PLOT = 160  # px
 WIDTH = 343  # px of the axis in a panel 1200 px wide
-TOP, RIGHT, BOTTOM = 20, 52, 36
+TOP, RIGHT, BOTTOM = 20, 52, 36  # px; RIGHT at least
 MANY = 150  # more rows than this get small points
 
 
@@ -48,6 +49,11 @@ class Cases:
 def left_padding(labels: tuple[str, ...]) -> int:
     """Pixels that the longest label of the y axis needs, at least 34."""
     return max(34, 12 + round(6.6 * max((len(t) for t in labels), default=0)))
+
+
+def right_padding(words: Iterable[str]) -> int:
+    """Pixels that the longest word at the end of a line needs, at least 52."""
+    return max(RIGHT, 10 + round(6.9 * max((len(word) for word in words), default=0)))
 
 
 def cases_data(cases: Cases, frame: Frame) -> tuple[dict[str, dict], dict]:
@@ -91,7 +97,7 @@ def _end_columns(cases: Cases, frame: Frame) -> dict[str, list]:
     return {"y": [y], "name": [cases.end_words[0]], "value": [cases.end_words[1]]}
 
 
-def cases_spec(kind: str, *, padding_left: int = 34) -> dict:
+def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
     """Return the Vega-Lite specification of pane A (``"real"``) or pane B (``"sim"``): axes and marks, no data."""
     colour = f"@{kind}"
     x = {
@@ -129,14 +135,15 @@ def cases_spec(kind: str, *, padding_left: int = 34) -> dict:
                 "data": {"name": "ends"},
                 "mark": {"type": "text", "align": "left", "baseline": "alphabetic", "fontSize": 12, "color": colour,
                          "fontWeight": weight, "dy": dy},
-                "encoding": {"x": {"value": {"expr": "width + 6"}}, "y": y, "text": {"field": field, "type": "nominal"}},
+                "encoding": {"x": {"value": {"expr": "width + 6"}}, "y": y,
+                             "text": {"field": field, "type": "nominal"}},
             }
             for field, weight, dy in (("name", 400, 0), ("value", 600, 15))
         ],
         {
             "data": {"values": [{}]},
             "mark": {"type": "text", "align": "left", "baseline": "alphabetic"},
-            "encoding": {"x": {"value": -padding_left}, "y": {"value": -8}, "text": {"value": {"expr": "ytitle"}}},
+            "encoding": {"x": {"value": -left}, "y": {"value": -8}, "text": {"value": {"expr": "ytitle"}}},
         },
         {
             "data": {"values": [{}]},
@@ -150,7 +157,7 @@ def cases_spec(kind: str, *, padding_left: int = 34) -> dict:
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": "container", "height": PLOT, "autosize": {"type": "none"},
-        "padding": {"left": padding_left, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        "padding": {"left": left, "right": right, "top": TOP, "bottom": BOTTOM},
         "config": vega_config(), "params": [{"name": k, "value": v} for k, v in values.items()],
         "layer": layer,
     }  # fmt: skip

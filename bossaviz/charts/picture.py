@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from html import escape
 
-from ..look import FONT, THEMES
+from bossaviz.look import FONT, THEMES
 
 _ROOT = re.compile(r"<svg[^>]*>")
 _SIZE = re.compile(r'\b(width|height)="([\d.]+)"')
@@ -79,5 +79,6 @@ def compose(
         *[words_svg(line, margin + 14, row_say + 22 * i, px=15, colour=c["text"]) for i, line in enumerate(lines)],
     ]
     if lines:
-        parts.append(f'<rect x="{margin}" y="{row_say - 15}" width="3" height="{22 * len(lines) - 2}" fill="{c["real"]}"/>')
+        bar = f'x="{margin}" y="{row_say - 15}" width="3" height="{22 * len(lines) - 2}" fill="{c["real"]}"'
+        parts.append(f"<rect {bar}/>")
     return sheet(parts, width, height, theme, f"{question} {sentence}")

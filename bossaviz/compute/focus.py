@@ -6,15 +6,16 @@ predictor at a typical value (the mean of a number, the most frequent level of a
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..charts.axis import data_axis, nice_ticks, number
-from ..charts.cases import Cases, Frame
-from ..terms import column_parts
+from bossaviz.charts.axis import data_axis, nice_ticks, number
+from bossaviz.charts.cases import Cases, Frame
+from bossaviz.terms import column_parts
 
 GRID = 41  # points of a curve
 MOST_LINES = 6
@@ -53,7 +54,7 @@ class Focus:
         return tuple(out)
 
     def cases(self, coef: np.ndarray, times: np.ndarray | None = None, real: np.ndarray | None = None) -> Cases:
-        """Return the rows and lines for ``coef``; ``times`` (n,) how often each row was drawn, ``real`` the real coef."""
+        """Return the rows and lines for ``coef``; ``times`` (n,) how often each row was drawn."""
         value = coef[self.column]
         words = (self.word, number(float(value), self.decimals)) if np.isfinite(value) else ("", "")
         y = self.y
@@ -115,10 +116,12 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int)
         spread = 0.42
     else:
         stand = values.cast(pl.Float64).to_numpy()
-        x_axis = data_axis(stand)
-        ticks = tuple(nice_ticks(*x_axis, 6))
-        tick_words = _tick_words(ticks)
         spread = _spread_of(stand)
+        x_axis = data_axis(np.array([np.nanmin(stand) - spread / 2, np.nanmax(stand) + spread / 2]))
+        ticks = tuple(nice_ticks(*x_axis, 6))
+        if spread and np.all(np.mod(stand[np.isfinite(stand)], 1) == 0):
+            ticks = tuple(t for t in ticks if t == int(t))  # whole numbers only, where the data are whole
+        tick_words = _tick_words(ticks)
     rows = _thinned(stand.size)
     x = stand[rows] + _jitter(rows, 0.618034) * spread
     y = np.asarray(bundle.y, float)
@@ -181,7 +184,7 @@ def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:
 
 def _mean(bundle, inverse, column, words, decimals) -> Focus:
     """Intercept alone: the rows piled up along the response, the mean as an upright line."""
-    from ..charts.binning import bins_through, stack
+    from bossaviz.charts.binning import bins_through, stack
 
     y = np.asarray(bundle.y, float)
     rows = _thinned(y.size)
@@ -226,7 +229,7 @@ def _schema(data: pl.DataFrame, grouped: frozenset[str]) -> dict[str, Any]:
 
 
 def _tick_words(ticks: tuple[float, ...]) -> tuple[str, ...]:
-    gap = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=1.0)
+    gap = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
     decimals = next((d for d in range(9) if abs(gap * 10**d - round(gap * 10**d)) < 1e-6 * 10**d * gap), 2)
     return tuple(number(t, decimals) for t in ticks)
 

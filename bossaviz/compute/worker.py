@@ -37,7 +37,8 @@ def drain(run: Run, draws: Iterator[int], frame: Frame, *, clock: Callable[[], f
     for done in draws:
         begun = done if begun is None else begun
         now = clock()
-        due = (now - started >= FIRST_SECONDS or done - begun >= FIRST_DRAWS) if first else now - painted >= FRAME_SECONDS
+        begin = now - started >= FIRST_SECONDS or done - begun >= FIRST_DRAWS
+        due = begin if first else now - painted >= FRAME_SECONDS
         if due and done < run.goal:
             frame(run, False)
             first, painted = False, clock()
@@ -45,7 +46,7 @@ def drain(run: Run, draws: Iterator[int], frame: Frame, *, clock: Callable[[], f
 
 
 def watched(run: Run, draws: Iterator[int], start: int, seconds: float) -> Iterator[int]:
-    """Hold a run that chance finishes sooner to about ``seconds``, so that a reader sees it grow; Stop ends the hold."""
+    """Hold a run that chance finishes sooner to about ``seconds``, so that a reader sees it grow."""
     began = time.monotonic()
     for done in draws:
         share = (done - start) / max(run.goal - start, 1)

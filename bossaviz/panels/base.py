@@ -71,18 +71,18 @@ class Panel:
         """Return the panes as one SVG."""
         raise NotImplementedError
 
-    def picture_png(self) -> bytes:
-        """Return the panes as one PNG, twice the size for sharp screens."""
+    def picture_png(self, scale: float = 2.0) -> bytes:
+        """Return the panes as one PNG with ``scale`` pixels for each CSS pixel."""
         import vl_convert
 
-        return vl_convert.svg_to_png(self.picture_svg(), scale=2.0)
+        return vl_convert.svg_to_png(self.picture_svg(), scale=scale)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> Any:
         self.wait(PICTURE_WAIT)
         bundle = self.widget._repr_mimebundle_()
         data = dict(bundle[0] if isinstance(bundle, tuple) else bundle or {})
         data["text/plain"] = repr(self)
-        data["image/png"] = self.picture_png()
+        data["image/png"] = self.picture_png(scale=1.0)  # a display waits for it, and the notebook carries it
         return data
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ def warm_up_pictures() -> None:
     """Start the renderer of pictures in a thread: its first picture takes half a second, the others 50 ms."""
 
     def body() -> None:
-        from ..offline import render_svg
+        from bossaviz.offline import render_svg
 
         render_svg({"mark": "point", "data": {"values": []}, "encoding": {}})
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import ipywidgets as w
 
-from .. import markup
-from ..look import css
-from ..state import CI_TYPES, LEVELS, BootstrapState
+from bossaviz import markup
+from bossaviz.look import css
+from bossaviz.state import CI_TYPES, LEVELS, BootstrapState
 
 STEPS = (1, 10, 100, 1000)
 # What belongs to the grammar of every panel but not to this one: shown dashed, with the way to it.
@@ -18,7 +18,7 @@ OPERATIONS = (
     ("predict", "This panel bootstraps the parameters of the fit; predictions come with m.predict(...)."),
 )
 HOWS = (
-    ("asymp", "This panel draws resamples. The limits from a formula stand below as Wald; m.infer() gives their table."),
+    ("asymp", "This panel draws resamples. The limits from a formula stand below as Wald; m.infer() has them all."),
     ("boot", ""),
     ("perm", "Shuffling imagines a world without the effect; this panel resamples the world there is."),
     ("cv", "Cross-validation scores predictions; this panel resamples estimates."),
@@ -36,6 +36,12 @@ TABS = (("Estimates", "estimates"), ("Pinned runs", "pinned"), ("Draws", "draws"
 def html(value: str = "", *classes: str) -> w.HTML:
     """Return a piece of markup as a widget."""
     return styled(w.HTML(value), *classes)
+
+
+def put(widget: w.HTML, value: str) -> None:
+    """Send markup only where it differs: a message costs more than a comparison."""
+    if widget.value != value:
+        widget.value = value
 
 
 def styled(widget, *classes: str):
@@ -77,10 +83,10 @@ class Controls:
         self.term = w.Dropdown(options=[(self.term_words[t], t) for t in s.terms], value=s.term)
         styled(self.term, "bv-term")
         self.scheme = styled(w.Dropdown(options=SCHEMES, value=s.scheme), "bv-scheme")
-        self.ci_type = styled(w.RadioButtons(options=[(v, k) for k, v in CI_TYPES.items()], value=s.ci_type), "bv-ci-type")
-        self.level = styled(
-            w.FloatSlider(value=s.conf_level, min=LEVELS[0], max=LEVELS[1], step=0.005, readout=False), "bv-slider", "bv-level"
-        )
+        types = [(shown, name) for name, shown in CI_TYPES.items()]
+        self.ci_type = styled(w.RadioButtons(options=types, value=s.ci_type), "bv-ci-type")
+        level = w.FloatSlider(value=s.conf_level, min=LEVELS[0], max=LEVELS[1], step=0.005, readout=False)
+        self.level = styled(level, "bv-slider", "bv-level")
         self.level_box = styled(w.FloatText(value=s.conf_level, step=0.01), "bv-level-box")
         self.steps = {k: button(f"+{k}", "bv-gen", f"bv-plus-{k}", tooltip=f"Draw {k:,} more") for k in STEPS}
         self.stop = button("Stop", "bv-stop", tooltip="Stop drawing; what was drawn counts")
@@ -90,12 +96,13 @@ class Controls:
         self.fold = button("More", "bv-fold", tooltip="Bins, overlay, alternative, pinned runs")
         self.bins = styled(w.IntSlider(value=s.bins, min=2, max=20, readout=False), "bv-slider", "bv-bins")
         self.bins_box = styled(w.BoundedIntText(value=s.bins, min=2, max=20), "bv-bins-box")
-        self.overlay = styled(w.Checkbox(value=s.overlay, description="t curve over the draws", indent=False), "bv-check")
+        overlay = w.Checkbox(value=s.overlay, description="curve of the formula over the draws", indent=False)
+        self.overlay = styled(overlay, "bv-check")
         self.alternative = styled(
             w.RadioButtons(options=["two-sided", "less", "greater"], value=s.alternative), "bv-alternative"
         )
         self.null = styled(w.FloatText(value=s.null, continuous_update=False), "bv-null")
-        self.pin = button("Pin this run", "bv-pin", "bv-framed", tooltip="Keep these limits in the table of pinned runs")
+        self.pin = button("Pin this run", "bv-pin", "bv-framed", tooltip="Keep these limits among the pinned runs")
         self.title_a, self.title_b, self.title_c = html(), html(), html()
         self.sentence = html("", "bv-sentence")
         self.why = button("why?", "bv-why", tooltip="More about this sentence")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anywidget
 import traitlets
 
-from ..runtime import static_text
+from bossaviz.runtime import static_text
 
 
 class Voice(anywidget.AnyWidget):
