@@ -35,8 +35,10 @@ def fit_negative_binomial(
     """
     poisson = get_family("poisson", family.link)
     result = solver.maximise(X, y, poisson, weights, offset, start=start, tol=1e-8, max_iter=max_iter)
-    if result.status in (solver.NO_START, solver.SEPARATED):
+    if result.status == solver.NO_START:
         return with_params(family, (1.0,)), result
+    if result.status == solver.SEPARATED:
+        return _theta_of_separated(X, y, family, weights, offset, result.eta), result
     theta, total = np.nan, result.n_iter
     for _ in range(max_iter):
         before = theta
@@ -47,6 +49,17 @@ def fit_negative_binomial(
         if theta >= THETA_MAX or abs(theta - before) <= 1e-12 * theta or not result.converged:
             break
     return with_params(family, (theta,)), replace(result, n_iter=total)
+
+
+def _theta_of_separated(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, eta: Array):
+    """Theta where some means run to 0 (an empty cell): those rows stop telling about it, so it settles all the same."""
+    theta = np.nan
+    for _ in range(25):
+        before, theta = theta, theta_ml(y, family.link.inverse(eta), weights)
+        if abs(theta - before) <= 1e-10 * theta:
+            break
+        eta = solver.r_default_stop(X, y, with_params(family, (theta,)), weights, offset).eta
+    return with_params(family, (theta,))
 
 
 def theta_ml(y: Array, mu: Array, weights: Array | None = None) -> float:

@@ -44,7 +44,8 @@ def test_agrees_with_statsmodels(family, link):
     rng = np.random.default_rng(1)
     w, off = rng.integers(1, 4, y.size).astype(float), rng.uniform(-0.02, 0.02, y.size)
     links = {"log": "Log", "inverse": "InversePower", "logit": "Logit", "probit": "Probit", "cloglog": "CLogLog",
-             "cauchit": "Cauchy", "sqrt": "Sqrt", "identity": "Identity", "inverse_squared": "InverseSquared"}  # fmt: skip
+             "cauchit": "Cauchy", "sqrt": "Sqrt", "identity": "Identity"}  # fmt: skip
+    links["inverse_squared"] = "InverseSquared"
     names = {"gaussian": "Gaussian", "binomial": "Binomial", "poisson": "Poisson", "gamma": "Gamma",
              "inverse_gaussian": "InverseGaussian"}  # fmt: skip
     with warnings.catch_warnings():
@@ -169,6 +170,17 @@ def test_negative_binomial_maximises_over_theta_too():
     assert got.n_params == 3 and got.dispersion == 1.0 and got.converged
     family = fitted_family(*(make(X, y, "negative_binomial")[:1]), got)
     assert family.params == got.family_params and family.estimated == ("theta",)
+
+
+def test_an_empty_cell_of_spread_counts_keeps_the_theta_of_the_others():
+    rng = np.random.default_rng(8)
+    y = np.r_[rng.negative_binomial(1.2, 0.3, 60), np.zeros(20)].astype(float)
+    group = np.repeat([0.0, 1.0], [60, 20])
+    got = fit(np.column_stack([np.ones(80), group]), y, "negative_binomial")
+    alone = fit(np.ones((60, 1)), y[:60], "negative_binomial")
+    assert "quasi-complete separation: x1" in got.messages[0]
+    assert got.family_params[0] == pytest.approx(alone.family_params[0], rel=1e-6)  # R's stop: means near 1e-9
+    assert got.coef[0] == pytest.approx(alone.coef[0], rel=1e-6)
 
 
 def test_a_given_theta_is_kept():
