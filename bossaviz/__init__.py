@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Imported now: a name that is also a module would turn into that module as soon as somebody imports it.
+from .labels import labels
+
 if TYPE_CHECKING:
     from .panels.bootstrap import BootstrapPanel
 
@@ -101,11 +104,7 @@ def from_code(text: str, **frames: Any) -> BootstrapPanel:
 
 
 def __getattr__(name: str) -> Any:
-    """Load words for columns, the live chart and its pictures when they are first asked for."""
-    if name == "labels":
-        from .labels import labels
-
-        return labels
+    """Load the live chart and its pictures when they are first asked for."""
     if name == "LiveChart":
         from .livechart import LiveChart
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
 from inference_core.formula import admit, parse_formula
 from inference_core.states import DataBundle, ModelSpec
 
@@ -119,7 +120,7 @@ def _part(operand: Any, part: Any) -> Part:
     if part.kind == "basis":
         kind = "smooth" if function in SPLINES else "curve" if function == "poly" else "other"
         return Part(kind=kind, degree=part.index + 1, **common)
-    if function is None and operand.column is not None or function in SAME_UNIT:
+    if (function is None and operand.column is not None) or function in SAME_UNIT:
         centre = _learned(operand, float) if function == "center" else None
         return Part(kind="number", centre=centre, **common)
     if function in LOGARITHMS:
@@ -260,7 +261,7 @@ def _pair(name: str, parts: tuple[Part, ...], bundle: DataBundle) -> Reading:
         multiplier = number.multiplier * factor.multiplier
         return Reading(
             name, "slopes_by_levels", (number, factor), multiplier=multiplier, base_column=base,
-            , sd=number.sd,
+            sd=number.sd,
         )  # fmt: skip
     if len(numbers) == 2 and second.kind == "number":
         return _two_numbers(name, first, second, bundle)

@@ -183,7 +183,7 @@ class Figures:
         """Two Monte-Carlo errors of a limit, as an amount."""
         mcse = thresholds.limit_mcse(self.s)
         mcse = self._spread(mcse, self.s.estimate)
-        if not mcse or self.ratio and mcse > RATIO_RANGE[1]:
+        if not mcse or (self.ratio and mcse > RATIO_RANGE[1]):
             return ""
         return ink.sim(numbers.fixed(2 * mcse, numbers.decimals_for(2 * mcse, digits)))
 

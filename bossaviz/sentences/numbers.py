@@ -168,7 +168,7 @@ def share(part: int, whole: int) -> str:
 
 def small_count(n: int) -> str:
     """Words up to twelve, where a text begins or a list is counted."""
-    names = "none one two three four five six seven eight nine ten eleven twelve".split()
+    names = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     return names[n] if 0 <= n < len(names) else count(n)
 
 

@@ -25,7 +25,7 @@ def state_of(s: Situation) -> State | None:
         return State("ST6", True, "caution")
     if s.cancelled and s.requested > thresholds.total_draws(s) > 0:
         return State("ST1", True, "caution")
-    if thresholds.FAILURES_SOME < share:
+    if share > thresholds.FAILURES_SOME:
         return State("ST3", True, "caution")
     if share > 0:
         return State("ST2", False, "info")

@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from bossaviz.sentences import Labels, Situation, TermWords, ink, numbers, rows, sentence, thresholds
 from bossaviz.sentences.lint import forbidden_in_sentence
 from bossaviz.sentences.situation import KINDS, RATIOS, SCALES
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from . import examples
 
@@ -115,7 +116,7 @@ COMPANY = re.compile(
     r"ms|mg|g\b|s\b|%|of\b|p\b|in\b|to\b|million|billion|trillion|thousandth|trillionth|billionth|×|unit|times|kg"
     r"|were\b|is\b|by\b|at\b|higher|lower|from\b|than\b|with\b|only\b|after\b|dot\b|centre\b|above\b|below\b|draws"
     r"|resamples?|rows?|on\b|holds?|reach\b|those\b|their\b|the\b|=|<|>|interval|and\b|[−]\d|gives?|null|HC|contrast|cross|animals"
-    r"|press|\+|coefficient|apart|intercept|least|most",
+    r"|press|\+|coefficient|apart|intercept|least|most|about|new",
     re.IGNORECASE,
 )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bossaviz.sentences import Labels, Situation, TermWords, numbers
 from bossaviz.sentences.figures import Figures
 from bossaviz.sentences.ink import bare
 from bossaviz.sentences.units import readable
-from hypothesis import given
-from hypothesis import strategies as st
 
 MPG = Labels(response="fuel economy", unit="mpg", terms={"x": TermWords(step="horsepower")})
 GRAMS = Labels(response="mass", unit="g", terms={"x": TermWords(step="day")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from bossaviz.sentences import Labels, Situation, TermWords, expansions, rows, sentence, templates
 
 from . import examples, specification

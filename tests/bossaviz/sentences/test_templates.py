@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from bossaviz.sentences import rows, status_line, templates
 
 from . import specification
