@@ -42,7 +42,7 @@ def model_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[st
     return shared | {
         "dispersion": fit.dispersion, "deviance": fit.deviance, "null_deviance": fit.null_deviance,
         "df_null": fit.df_null, "pearson_chi2": pearson_chi2(spec, bundle, fit),
-        "r2_deviance": 1.0 - fit.deviance / fit.null_deviance if fit.null_deviance > 0 else None,
+        "r2_deviance": 1.0 - fit.deviance / fit.null_deviance if 0 < fit.null_deviance < np.inf else None,
         "converged": fit.converged, "n_iter": fit.n_iter,
     }  # fmt: skip
 

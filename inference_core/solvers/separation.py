@@ -23,7 +23,7 @@ class Separation(Frozen):
 
     kind: str  # "complete": every row is predicted perfectly in the limit; "quasi-complete": some rows are
     columns: Array  # positions of the columns whose best coefficient is infinite
-    enough: Array  # positions of a smallest set of columns (constant ones aside) that separates by itself
+    enough: Array  # positions of a smallest set of columns (constants aside) that separates as much
     rows: Array  # rows whose fitted value runs to the edge
 
 
@@ -45,7 +45,7 @@ def find_separation(X: Array, y: Array, family: Family) -> Separation | None:
     gain = Z @ direction * np.where(side == 0, 0.0, side)
     rows = np.flatnonzero(gain > _ZERO)
     kind = "complete" if not np.any(side == 0) and _margin(Z, side) > _ZERO else "quasi-complete"
-    return Separation(kind, _divergent(Z, side, direction), _enough(Z, side), rows)
+    return Separation(kind, _divergent(Z, side, direction), _enough(Z, side, kind == "complete"), rows)
 
 
 def _sides(y: Array, family: Family) -> Array | None:
@@ -121,7 +121,11 @@ def _divergent(Z: Array, side: Array, direction: Array) -> Array:
     return np.flatnonzero(moving)
 
 
-def _enough(Z: Array, side: Array) -> Array:
+def _separates(Z: Array, side: Array, complete: bool) -> bool:
+    return _margin(Z, side) > _ZERO if complete else _direction(Z, side) is not None
+
+
+def _enough(Z: Array, side: Array, complete: bool) -> Array:
     """A smallest separating set of columns: drop from the right whatever can be spared, constants kept
     silently.
     """
@@ -130,6 +134,6 @@ def _enough(Z: Array, side: Array) -> Array:
     if Z.size <= 200_000:
         for j in np.flatnonzero(~constant)[::-1]:
             keep[j] = False
-            if not np.any(keep) or _direction(Z[:, keep], side) is None:
+            if not np.any(keep) or not _separates(Z[:, keep], side, complete):
                 keep[j] = True
     return np.flatnonzero(keep & ~constant)

@@ -118,6 +118,15 @@ def test_an_empty_cell_of_counts_is_quasi_complete_separation():
     assert list(result.separation.columns) == [1] and list(result.separation.rows) == [3, 4, 5]
 
 
+def test_the_columns_that_are_enough_separate_as_much():
+    """x sorts every row; the dummy sorts only its own group, and so is not enough."""
+    x = np.r_[0.0, 1, 2, 3, 4, 5, 6, 7]
+    y = (x > 3.5).astype(float)
+    X = np.column_stack([np.ones(8), x, x > 5.5])
+    found = find_separation(X, y, get_family("binomial"))
+    assert found.kind == "complete" and list(found.enough) == [1] and 2 in found.columns
+
+
 def test_strong_effects_are_not_separation():
     rng = np.random.default_rng(4)
     x = np.r_[rng.normal(size=400), 40.0]
