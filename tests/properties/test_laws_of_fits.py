@@ -35,7 +35,7 @@ def test_an_lm_follows_the_units_of_y(seed, scale, shift):
     """y -> a*y + c multiplies every slope by a and moves only the intercept by c."""
     data = frame(seed)
     before = estimates("y ~ x + z + g", data)
-    after = estimates("y ~ x + z + g", data.with_columns(scale * pl.col("y") + shift))
+    after = estimates("y ~ x + z + g", data.with_columns(y=scale * pl.col("y") + shift))
     expected = scale * before
     expected[0] += shift
     # A shift of 1e3 beside slopes of 1e-3: rounding is 1e3 times machine precision times a condition of 100.
@@ -47,7 +47,7 @@ def test_an_lm_follows_the_units_of_y(seed, scale, shift):
 @every_model
 def test_slopes_follow_the_units_of_x(formula, words, seed, scale):
     data = frame(seed)
-    rescaled = data.with_columns(pl.col("x") * scale)
+    rescaled = data.with_columns(x=pl.col("x") * scale)
     one, two = (model(formula, d, **words).fit() for d in (data, rescaled))
     for name, before, after in zip(one.bundle.X_names, one.fit_state.coef, two.fit_state.coef, strict=True):
         factor = 1 / scale if "x" in name.split(":") else 1.0
@@ -132,7 +132,7 @@ def test_exposure_moves_only_the_intercept(seed, factor):
 def test_success_and_failure_mirror_each_other(seed):
     data = frame(seed)
     hits = estimates("hit ~ x", data, family="binomial")
-    misses = estimates("hit ~ x", data.with_columns(1.0 - pl.col("hit")), family="binomial")
+    misses = estimates("hit ~ x", data.with_columns(hit=1.0 - pl.col("hit")), family="binomial")
     np.testing.assert_allclose(misses, -hits, **ITERATED)
 
 
