@@ -20,11 +20,14 @@ FIRST_DRAWS = 50
 class Run:
     """One request to draw: an epoch number, a goal that can be raised, and a way to stop."""
 
-    def __init__(self, epoch: int, goal: int) -> None:
+    def __init__(self, epoch: int, goal: int, query: Any = None, watch: float = 0.0) -> None:
         self.epoch = epoch
         self.goal = goal
+        self.query = query  # which draws
+        self.watch = watch  # seconds it is held to, so that it can be seen
         self.cancel = threading.Event()
-        self.finished = threading.Event()
+        self.over = False  # nothing more will be drawn
+        self.finished = threading.Event()  # and everything was shown
 
 
 Frame = Callable[[Run, bool], Any]  # (run, last)

@@ -251,7 +251,7 @@ class BootstrapPanel(Showing, Results, Panel):
 
     @property
     def _running(self) -> bool:
-        return self._run is not None and not self._run.finished.is_set() and not self._run.cancel.is_set()
+        return self._run is not None and not self._run.over
 
     @property
     def _done(self) -> int:
@@ -267,14 +267,14 @@ class BootstrapPanel(Showing, Results, Panel):
         with self._lock:
             self._error = None
             self._stopped_short = 0
-            if self._running and self._run is not None:
+            if self._running and self._run is not None and not self._run.cancel.is_set():
                 self._run.goal = goal
+                self._show_status()
                 return
             self._epoch += 1
             self._first = self._done
-            run = self._run = Run(self._epoch, goal)
-            run.query = self.state.draw_query()
-            run.watch = watch_seconds(goal - self._first, self._worker.watch) if watch else 0.0
+            seconds = watch_seconds(goal - self._first, self._worker.watch) if watch else 0.0
+            run = self._run = Run(self._epoch, goal, self.state.draw_query(), seconds)
             self._voice.text = "Drawing."
             self._show_status()
         self._worker.start(run, self._work)
@@ -303,7 +303,7 @@ class BootstrapPanel(Showing, Results, Panel):
             if last:
                 done = self._done
                 self._stopped_short = run.goal if run.cancel.is_set() and done < run.goal else 0
-                run.finished.set()
+                run.over = True
                 if self.state.n_boot != done:
                     self._setting = True
                     try:
@@ -315,8 +315,8 @@ class BootstrapPanel(Showing, Results, Panel):
 
     def _fail(self, run: Run, wrong: str, remedy: str) -> None:
         with self._lock:
+            run.over = True
             if run.epoch == self._epoch:
-                run.finished.set()
                 self._refuse(wrong[:1].upper() + wrong[1:].rstrip(".") + ".", remedy[:1].upper() + remedy[1:])
 
     def _refuse(self, wrong: str, remedy: str) -> None:
