@@ -43,6 +43,12 @@ class Results:
         return pl.DataFrame(columns).with_columns(pl.exclude("draw").fill_nan(None))
 
     @property
+    def sentence(self) -> str:
+        """What the panel says, in plain words, as on the screen."""
+        assert self._said is not None  # _show() has run
+        return self._said.main
+
+    @property
     def chart(self) -> Any:
         """Pane C as a static Altair chart; drawn without a network by bossaviz's own renderer."""
         import altair
