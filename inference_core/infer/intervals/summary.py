@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 FEW_DRAWS = 5  # limits that rest on fewer get a note
 BCA_SMALL_DF = 50
-UNEQUAL = 1.25  # robust against classical standard error: beyond this ratio variances look unequal
 
 
 def summarise(
@@ -137,8 +136,8 @@ def _advice(stream: DrawStream, ci_type: str) -> list[str]:
         better = "expanded limits keep their promise better here"
         if stream.df_resid < BCA_SMALL_DF:
             return [f"BCa with {stream.df_resid:g} residual degrees of freedom: {better}"]
-        if stream.looks_unequal(UNEQUAL):
+        if stream.looks_unequal():
             return [f"{apart}: {better}"]
-    if ci_type == "studentized" and stream.errors == "iid" and stream.looks_unequal(UNEQUAL):
+    if ci_type == "studentized" and stream.errors == "iid" and stream.looks_unequal():
         return [f"{apart}: use errors='HC3' for studentized limits"]
     return []

@@ -48,6 +48,7 @@ class Lanes:
         self.canonical = (family.name, family.link.name) in CANONICAL
         tol = (TOL_NEWTON if self.canonical else TOL_FISHER) if kernel.tol is None else kernel.tol
         self.tol = tol * kernel.dispersion
+        self.bounds = family.eta_bounds
         self.params = np.tile(np.asarray(family.params, float), (b, 1)) if family.estimated else None
 
     def family_of(self, lanes: Array) -> Family:
@@ -115,6 +116,7 @@ class Lanes:
             worse = ~(decrement <= 1.5 * np.maximum(before, 1e-6 * phi))
             if worse.any():
                 worse = self._rose(family, worse, settled, eta, cases)
+            worse |= self._outside(eta, cases)
             moved = ~worse
             self.beta[active[worse]] = 0.5 * (beta[worse] + settled[worse])
             settled[moved] = beta[moved]
@@ -144,6 +146,16 @@ class Lanes:
         rose = np.zeros_like(worse)
         rose[at] = ~(now <= then + 1e-8 * np.abs(then))
         return rose
+
+    def _outside(self, eta: Array, cases: Array) -> Array:
+        """(b,) lanes with a row whose eta lies where the link or the family is not defined."""
+        low, high = self.bounds
+        outside = np.zeros(len(eta), bool)
+        if np.isfinite(low):
+            outside |= ((eta <= low) & (cases > 0)).any(1)
+        if np.isfinite(high):
+            outside |= ((eta >= high) & (cases > 0)).any(1)
+        return outside
 
     def _walks(self, step: Array, cases: Array) -> Array:
         """Whether some row of the resample still moves by a lot although the likelihood has settled."""

@@ -122,7 +122,9 @@ class LmKernel(Frozen):
 
     def _refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
         r, rows = self.kept.size, counts.shape[0]
-        gram, worst = planes.cholesky(self._gram(counts), r)
+        gram = self._gram(counts)
+        total = gram[r, r].copy()
+        gram, worst = planes.cholesky(gram, r)
         delta = planes.back_substitute(gram, gram[r, :r].copy())
         rss = gram[r, r]
         root = planes.inverse_root(gram, r) if self.want_se else None
@@ -131,6 +133,8 @@ class LmKernel(Frozen):
         if redo.size:
             self._redo(counts, redo, delta, rss, root, status)
         fitted = self.coef + (self.r_inverse @ delta).T
+        if root is not None:
+            self._sharpen(counts, delta, rss, total)
         se = None if root is None else np.sqrt(self._variances(counts, delta, rss, root)).T
         failed = status != DRAW_OK
         if failed.any():
@@ -171,6 +175,16 @@ class LmKernel(Frozen):
             rss[take] = ((residual - (scale * self.basis.T @ delta[:, take].T[:, :, None])[:, :, 0]) ** 2).sum(1)
             if root is not None:
                 root[:, :, take] = inverse.transpose(1, 2, 0)
+
+    def _sharpen(self, counts: Array, delta: Array, rss: Array, total: Array) -> None:
+        """Residual sums of squares of nearly exact fits again, from the residuals; the difference lost its digits.
+
+        A resample with as many distinct rows as columns is fitted exactly: its residual is 0, and so is its error.
+        """
+        small = np.flatnonzero(~(rss > 1e-4 * total))
+        if small.size:
+            exact = (counts[small] * (self.residual - delta[:, small].T @ self.basis) ** 2).sum(1)
+            rss[small] = np.where(exact > 1e-24 * total[small], exact, 0.0)
 
     def _variances(self, counts: Array, delta: Array, rss: Array, root: Array) -> Array:
         """(r, b) squared standard errors; NaN where a resample leaves no residual degrees of freedom."""

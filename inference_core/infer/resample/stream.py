@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from inference_core.errors import InferenceError
+from inference_core.infer.sandwich import DISAGREEMENT, hc3_ratio
 from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.rng import RNG
 from inference_core.solvers.threads import one_blas_thread
@@ -63,9 +64,10 @@ class DrawStream:
     want_se: bool = False
     errors: str = "iid"
     df_resid: float | None = None
-    classical_se: Array | None = None  # (p,) of the fit
+    robust_ratio: Callable[[], Array] | None = None  # (p,) HC3 over classical standard errors of the fit
     leave_one_out: Callable[[], Array] | None = None  # the jackknife of the same model, (n, p)
     _jackknife: Array | None = field(default=None, repr=False)
+    _unequal: bool | None = field(default=None, repr=False)
     _last_chunk: tuple[int, Part] | None = field(default=None, repr=False)
 
     @property
@@ -176,17 +178,12 @@ class DrawStream:
             self._jackknife = self.leave_one_out()
         return self._jackknife
 
-    def looks_unequal(self, ratio: float) -> bool:
-        """Whether some robust standard error differs from the classical one by more than the factor ``ratio``.
-
-        The robust one is HC3, which for an lm *is* the root of the summed squares of the jackknife's moves.
-        """
-        if self.classical_se is None:
-            return False
-        robust = np.sqrt(np.nansum((self.jackknife() - self.observed) ** 2, axis=0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            quotient = robust / self.classical_se
-        return bool(np.any((quotient > ratio) | (quotient < 1.0 / ratio)))
+    def looks_unequal(self) -> bool:
+        """Whether HC3 and classical standard errors of the fit differ by more than a quarter somewhere."""
+        if self._unequal is None:
+            ratio = np.ones(1) if self.robust_ratio is None else self.robust_ratio()
+            self._unequal = bool(np.any(np.abs(ratio[np.isfinite(ratio)] - 1.0) > DISAGREEMENT))
+        return self._unequal
 
     def _chunk(self, chunk: int) -> Part:
         """Draws ``chunk * size ..`` of a fixed grid, the last one computed kept at hand.
@@ -201,21 +198,26 @@ class DrawStream:
         return kept[1]
 
     def _parallel(self, n: int, start: int, n_jobs: int, cancel: Cancel | None) -> Iterator[Batch]:
-        from joblib import Parallel, delayed
+        from joblib import Parallel, delayed, effective_n_jobs
 
         if cancel is not None and cancel.is_set():
             return
         size, stop = self.kernel.chunk_rows, start + n
         each = max(1, TASK_VALUES // (size * self.kernel.n))
-        tasks = [range(at, min(at + each, -(-stop // size))) for at in range(start // size, -(-stop // size), each)]
+        last = -(-stop // size)
+        tasks = [range(at, min(at + each, last)) for at in range(start // size, last, each)]
         # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
-        work = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        results: Any = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in tasks)
-        for chunks, parts in zip(tasks, results, strict=True):
-            samples, status, se = _join(parts, len(self.names))
-            first = chunks[0] * size
-            rows = slice(max(start - first, 0), stop - first)
-            yield Batch(first + rows.start, samples[rows], status[rows], None if se is None else se[rows], total=n)
+        with Parallel(n_jobs=n_jobs, prefer="threads") as work:
+            wave = 2 * effective_n_jobs(n_jobs)  # short enough that a cancel is heard between two waves
+            for at in range(0, len(tasks), wave):
+                these = tasks[at : at + wave]
+                results: Any = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in these)
+                for chunks, parts in zip(these, results, strict=True):
+                    samples, status, se = _join(parts, len(self.names))
+                    first = chunks[0] * size
+                    rows = slice(max(start - first, 0), stop - first)
+                    begin = first + rows.start
+                    yield Batch(begin, samples[rows], status[rows], None if se is None else se[rows], total=n)
 
 
 def case_indices(rng: RNG, n: int, i: int) -> Array:
@@ -284,7 +286,7 @@ def case_bootstrap_stream(
         want_se=want_se,
         errors=errors,
         df_resid=fit.df_resid,
-        classical_se=np.sqrt(np.diag(fit.vcov)),
+        robust_ratio=partial(hc3_ratio, spec, bundle, fit),
         leave_one_out=partial(leave_one_out_for_bca, kernel),
     )
 
