@@ -18,7 +18,7 @@ from inference_core.states import Array, DataBundle, ModelSpec
 
 from .codings import check_contrasts
 from .columns import Columns, check_type, complete_rows, is_text, numbers_among_text, require_columns
-from .matrix import OperandValue, assemble, learn_operand, name_columns, term_states
+from .matrix import OperandValue, assemble, check_size, learn_operand, name_columns, term_states
 from .read import read_frame
 from .response import BINOMIAL, Response, build_response
 from .rowwise import RowValue, check_weights, evaluate_row_value, read_row_value
@@ -108,6 +108,7 @@ def build_bundle(
     values = [learn_operand(e, columns, n, codings, rows) for e in terms.operands]
     states = tuple(v.state for v in values)
     term_list = term_states(terms, values)
+    check_size(terms.intercept, term_list, states, n)
     X_names, term_of_column, parts = name_columns(terms.intercept, term_list, states)
     X = assemble(terms.intercept, term_list, values, n, len(X_names))
     family_name = family if isinstance(family, str) else family.name

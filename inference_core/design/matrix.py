@@ -19,7 +19,10 @@ from .codings import Coding, full_coding, make_coding
 from .state import ColumnPart, OperandState, TermState
 from .terms import Terms, dummy_coded
 
-BLOCK = 8_192  # rows written at a time, so that a block of the design stays in cache
+BLOCK = 8_192  # rows written at a time, so that a block of a narrow design stays in cache
+BLOCK_CELLS = 2**20  # and fewer of them where the design is wide
+MAX_LEVELS = 3_000  # a factor codes one column per level
+MAX_BYTES = 8 * 2**30
 INTERCEPT = "(Intercept)"
 
 
@@ -80,6 +83,12 @@ def learn_operand(
                 asked=f"{expression.text} as a factor",
                 found=f'"{expression.text}" has only one level ("{only}") in the {n} rows used',
                 remedy="leave it out of the formula, or check the filter",
+            )
+        if len(factor.levels) > MAX_LEVELS:
+            raise DataError(
+                asked=f"{expression.text} as a factor",
+                found=f'"{expression.text}" has {len(factor.levels):,} levels in {n:,} rows, a column for each',
+                remedy=f"leave it out, join its levels, or make it a random term, as (1 | {expression.text})",
             )
         request = factor.coding
         if request is None:
@@ -216,11 +225,34 @@ def _stands_for(coding: Coding, j: int) -> tuple[str | None, str | None]:
     return None, None
 
 
+def check_size(intercept: bool, terms: tuple[TermState, ...], operands: tuple[OperandState, ...], n: int) -> None:
+    """Refuse a design that would not fit into memory, before a single column of it is named.
+
+    Raises
+    ------
+    DataError
+        Interactions of factors with many levels ask for more than ``MAX_BYTES``.
+    """
+    p = int(intercept)
+    for term in terms:
+        columns = 1
+        for i, dummy in zip(term.operands, term.dummy, strict=True):
+            columns *= operands[i].width(dummy)
+        p += columns
+    if 8 * n * p > MAX_BYTES:
+        raise DataError(
+            asked=f"a design of {n:,} rows and {p:,} columns",
+            found=f"it needs {8 * n * p / 2**30:.0f} GiB; the limit is {MAX_BYTES // 2**30} GiB",
+            remedy="take the interactions of factors with many levels out of the formula",
+        )
+
+
 def assemble(intercept: bool, terms: tuple[TermState, ...], operands: list[OperandValue], n: int, p: int) -> Array:
     """(n, p) design in C order, written block by block."""
     X = np.empty((n, p))
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
+    size = min(BLOCK, max(64, BLOCK_CELLS // max(p, 1)))
+    for start in range(0, n, size):
+        stop = min(start + size, n)
         at = 0
         if intercept:
             X[start:stop, 0] = 1.0

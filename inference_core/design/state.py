@@ -22,6 +22,13 @@ class OperandState:
     coding: Coding | None = None  # of a factor, contrasts
     full: Coding | None = None  # of a factor, one column per level
 
+    def width(self, dummy: bool) -> int:
+        """Columns of this operand, with or without one per level."""
+        if self.kind == "basis":
+            return len(self.labels)
+        coding = self.full if dummy else self.coding
+        return 1 if coding is None else len(coding.suffixes)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermState:

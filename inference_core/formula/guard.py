@@ -141,6 +141,8 @@ def _to_python(tokens: list[Token], asked: str) -> tuple[str, dict[str, str]]:
             out.append(f" {token.value}")
         elif token.kind == "name" and following is not None and is_op(following, "="):
             out.append(f" {_option_name(token.value)}")
+        elif token.kind == "name" and token.value in ("T", "F") and i and is_op(tokens[i - 1], "="):
+            out.append(f" {token.value == 'T'} ")  # R's raw = T; anywhere else T is a column
         elif token.kind == "name" and token.value in RESERVED:
             out.append(f" {RESERVED[token.value]} ")
         else:

@@ -242,6 +242,20 @@ def test_the_row_named_counts_the_rows_left_out():
         bundle("y ~ log(x)", frame)
 
 
+def test_a_factor_with_a_level_for_each_row_is_refused():
+    n = 5_000
+    frame = pl.DataFrame({"y": np.zeros(n), "id": [f"i{j}" for j in range(n)]})
+    with pytest.raises(DataError, match='"id" has 5,000 levels in 5,000 rows'):
+        bundle("y ~ id", frame)
+
+
+def test_a_design_that_would_not_fit_into_memory_is_refused():
+    n = 1_500
+    frame = pl.DataFrame({"y": np.zeros(n), **{c: [f"{c}{j % 1_200}" for j in range(n)] for c in "abc"}})
+    with pytest.raises(DataError, match="a design of 1,500 rows and 1,440,000 columns"):
+        bundle("y ~ a * b", frame)
+
+
 # ---- rank ----------------------------------------------------------------------------------------------------------
 
 

@@ -122,6 +122,7 @@ def test_poly_spans_the_powers_and_raw_poly_is_them():
     powers = np.column_stack([x, x**2, x**3])
     np.testing.assert_array_equal(value_of("poly(x, 3, raw = TRUE)", x=x), powers)
     np.testing.assert_array_equal(value_of("poly(x, degree = 3, raw = True)", x=x), powers)
+    np.testing.assert_array_equal(value_of("poly(x, 3, raw = T)", x=x), powers)
     basis = np.column_stack([np.ones(6), value_of("poly(x, 3)", x=x)])
     target = np.column_stack([np.ones(6), powers])
     fitted = basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
