@@ -62,7 +62,7 @@ class Phrasebook:
         return ink.column(column) if function == "cbind" else f"{ink.column(column)} = 1"
 
     def _mean_subject(self, words: Words) -> str:
-        """ "Chinstrap penguins", where the frame holds one level only of the column that names the subject."""
+        """Such as "Chinstrap penguins", where the frame holds one level only of the column that names the subject."""
         if not words.mean_subject or words.mean_level not in self.data.columns:
             return ""
         left = self.data.get_column(words.mean_level).unique().drop_nulls().to_list()
@@ -207,7 +207,7 @@ class Phrasebook:
 
 
 def _zero_phrase(words: list[Words]) -> list[str]:
-    """ "weight is 0", "weight and horsepower are both 0"."""
+    """Such as "weight is 0", "weight and horsepower are both 0"."""
     if not words:
         return []
     if len(words) == 1:

@@ -74,7 +74,7 @@ class Words:
 
 
     def is_level(self, name: str) -> str:
-        """ "tension is low", "species is Adelie": where a factor stands when its columns are 0."""
+        """Such as "tension is low", "species is Adelie": where a factor stands when its columns are 0."""
         spoken = self.level_name(name) if name in self.levels or name in self.names or self.phrase else name
         shorter = " ".join(word for word in spoken.split() if word != self.noun)
         short = shorter if shorter and shorter != spoken else name

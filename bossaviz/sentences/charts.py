@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,18 +49,29 @@ def _said(text: str) -> str:
     return ink.finish(ink.capital(ink.tidy(text)))[0]
 
 
-def axis_number(x: float, span: float) -> str:
-    """A number on an axis: three digits of the axis's span."""
-    return numbers.fixed(x, numbers.decimals_for(span / 10 if span else x, 1))
+def axis_decimals(low: float, high: float) -> int:
+    """Decimals of numbers on an axis: none for whole numbers and wide axes, else one, or two digits of the span."""
+    span = high - low
+    if span >= 100 or (low.is_integer() and high.is_integer() and span >= 1):
+        return 0
+    return max(1, numbers.decimals_for(span, 2))
 
 
 def scatter_summary(
-    labels: Labels, *, n: int, x: str, x_values: np.ndarray, x_unit: str, y_values: np.ndarray, line: tuple[float, float]
+    labels: Labels,
+    *,
+    n: int,
+    x: str,
+    x_values: np.ndarray,
+    x_unit: str,
+    y_values: np.ndarray,
+    line: tuple[float, float],
 ) -> str:
     """C1: the real data, two numbers. ``line`` holds the fitted values at the two ends of x."""
     x_low, x_high = float(np.min(x_values)), float(np.max(x_values))
     y_low, y_high = float(np.min(y_values)), float(np.max(y_values))
-    ends = [axis_number(v, y_high - y_low) for v in line]
+    x_places, y_places = axis_decimals(x_low, x_high), axis_decimals(y_low, y_high)
+    ends = [numbers.fixed(v, y_places) for v in line]
     rise, fall = labels.rises_falls
     direction = "stays level" if ends[0] == ends[1] else rise if line[1] > line[0] else fall
     return chart_summary(
@@ -67,12 +79,12 @@ def scatter_summary(
         n=numbers.count(n),
         units=labels.units,
         x=x,
-        xmin=axis_number(x_low, x_high - x_low),
-        xmax=axis_number(x_high, x_high - x_low),
+        xmin=numbers.fixed(x_low, x_places),
+        xmax=numbers.fixed(x_high, x_places),
         xu=x_unit,
         y=labels.response,
-        ymin=axis_number(y_low, y_high - y_low),
-        ymax=axis_number(y_high, y_high - y_low),
+        ymin=numbers.fixed(y_low, y_places),
+        ymax=numbers.fixed(y_high, y_places),
         yu=labels.unit,
         rises_falls=direction,
         f1=ends[0],
@@ -100,8 +112,9 @@ def _range_of(counts: Mapping[str, int], labels: Labels) -> str:
 def resample_summary(
     labels: Labels, *, draw: int, distinct: int, statistic: str, value: str, unit: str = "", most: int | None = None
 ) -> str:
-    """C3: one resample. ``statistic`` is what the draw gave ("slope"), ``most`` how often the most repeated row is in it."""
-    template = CHARTS["C3"].replace("line has slope {value}", "line has slope {value} {unit}" if statistic == "slope" else "{statistic} is {value} {unit}")
+    """C3: one resample. ``statistic`` is what it gave ("slope"), ``most`` how often its most repeated row is in it."""
+    result = "line has slope {value} {unit}" if statistic == "slope" else "{statistic} is {value} {unit}"
+    template = CHARTS["C3"].replace("line has slope {value}", result)
     if most is None:
         template = template.replace(", the most repeated appears {max} times;", " in it;")
     values = {"i": numbers.count(draw), "distinct": numbers.count(distinct), "units": labels.units, "max": most,
@@ -137,7 +150,8 @@ def distribution_summary(situation: Situation, labels: Labels, draws: np.ndarray
         "hi": _limit(figures, situation.upper),
     }
     text = template.format_map(values)
-    return _said(text.replace(f"simulated {values['quantity']}s", f"simulated {_plural(values['quantity'], good.size)}"))
+    quantity = values["quantity"]
+    return _said(text.replace(f"simulated {quantity}s", f"simulated {_plural(quantity, good.size)}"))
 
 
 def _limit(figures: Figures, x: float | None) -> str:
@@ -154,8 +168,6 @@ def intervals_summary(
     situation: Situation, labels: Labels, intervals: Mapping[str, tuple[float, float]], what: str
 ) -> str:
     """C6: the interval types side by side. ``what`` is the estimate they belong to: "the slope of weight"."""
-    from dataclasses import replace
-
     pieces: list[str] = []
     sides: list[int] = []
     for name, (lower, upper) in intervals.items():
@@ -167,10 +179,13 @@ def intervals_summary(
     template = CHARTS["C6"].replace("the same estimate", "{what}")
     if k == 1:
         template = template.replace("intervals", "interval")
-    agree = _agreement(sides, Figures(situation, labels).null)
-    return _said(
-        template.format_map({"k": numbers.small_count(k).capitalize(), "what": what, "list": ", ".join(pieces), "agree": agree})
-    )
+    values = {
+        "k": numbers.small_count(k).capitalize(),
+        "what": what,
+        "list": ", ".join(pieces),
+        "agree": _agreement(sides, Figures(situation, labels).null),
+    }
+    return _said(template.format_map(values))
 
 
 def _agreement(sides: Sequence[int], null: str) -> str:
@@ -184,4 +199,5 @@ def _agreement(sides: Sequence[int], null: str) -> str:
     holding = sum(side == 0 for side in sides)
     if holding == len(sides):
         return f"All hold {null}."
-    return f"{numbers.small_count(holding).capitalize()} of {numbers.small_count(len(sides))} {'holds' if holding == 1 else 'hold'} {null}."
+    some, every = numbers.small_count(holding).capitalize(), numbers.small_count(len(sides))
+    return f"{some} of {every} {'holds' if holding == 1 else 'hold'} {null}."

@@ -38,7 +38,7 @@ class Speech(NamedTuple):
 
     @property
     def amount(self) -> str:
-        """ "3.88 mpg"."""
+        """Such as "3.88 mpg"."""
         return f"{self.figures.estimate} {self.figures.unit}".strip()
 
     @property
@@ -48,7 +48,7 @@ class Speech(NamedTuple):
 
     @property
     def rises(self) -> str:
-        """ "rises by 3 ms", "falls by 3 ms", "changes by less than 0.1 ms"."""
+        """Such as "rises by 3 ms", "falls by 3 ms", "changes by less than 0.1 ms"."""
         if not self.figures.sign:
             return f"{self.verb('changes')} by less than {self.figures.smallest} {self.figures.unit}".strip()
         rise, fall = self.labels.rises_falls
@@ -56,7 +56,7 @@ class Speech(NamedTuple):
 
     @property
     def higher(self) -> str:
-        """ "higher" or "lower", or the words of the response: "more", "less"."""
+        """Such as "higher" or "lower", or the words of the response: "more", "less"."""
         return self.labels.comparatives[0 if self.figures.sign > 0 else 1]
 
     def verb(self, singular: str) -> str:
@@ -64,7 +64,7 @@ class Speech(NamedTuple):
         return PLURAL_VERBS.get(singular, singular) if self.labels.plural else singular
 
     def subject_is(self) -> str:
-        """ "Tooth length is", "Breaks are", "Chicks weigh"."""
+        """Such as "Tooth length is", "Breaks are", "Chicks weigh"."""
         if self.labels.subject and self.labels.verb:
             return f"{ink.capital(self.labels.subject)} {self.labels.verb}"
         return f"{self.response} {self.verb('is')}"
@@ -77,7 +77,7 @@ def effect(speech: Speech) -> Clause:
 
 
 def held(words: TermWords) -> str:
-    """ ", horsepower held fixed"."""
+    """Such as ", horsepower held fixed"."""
     return f", {numbers.listed(words.others)} held fixed" if words.others else ""
 
 
@@ -100,7 +100,7 @@ def _scaled(t: Speech) -> Clause:
 
 
 def standard_deviation(t: Speech) -> str:
-    """ "standard deviation of weight (0.978 thousand lb)"."""
+    """Such as "standard deviation of weight (0.978 thousand lb)"."""
     sd = t.s.sd_x
     size = f" ({ink.real(numbers.fixed(sd, numbers.decimals_for(sd, 3)))} {t.words.unit})" if sd is not None else ""
     return f"standard deviation of {t.words.noun}{size}".replace(" )", ")")

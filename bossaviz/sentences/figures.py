@@ -196,10 +196,10 @@ class Figures:
 
     @property
     def p(self) -> str:
-        """ "p = 0.060"."""
+        """Such as "p = 0.060"."""
         return self._p(numbers.p_equals)
 
     @property
     def p_words(self) -> str:
-        """ "0.060", "less than 0.001"."""
+        """Such as "0.060", "less than 0.001"."""
         return self._p(numbers.p_words)

@@ -35,7 +35,7 @@ class Filler:
 
     @property
     def held(self) -> str:
-        """ ", horsepower held fixed", unless it was moved to *more* or the row has no place for it."""
+        """Such as ", horsepower held fixed", unless it was moved to *more* or the row has no place for it."""
         apart = self.s.kind in ("mean", "intercept", "ordered", "curve", "coefficient")
         return "" if self.cut.held or apart else clauses.held(self.words)
 
@@ -52,7 +52,7 @@ class Filler:
 
     @property
     def freq(self) -> str:
-        """ "about 6 in 100"; when it had to go, a plain word, and p stays."""
+        """Such as "about 6 in 100"; when it had to go, a plain word, and p stays."""
         p = self.s.p
         if not numbers.finite(p):
             return "some"
@@ -62,7 +62,7 @@ class Filler:
 
     @property
     def level(self) -> str:
-        """ "95%", with the type of robust errors where the row has no other place for it."""
+        """Such as "95%", with the type of robust errors where the row has no other place for it."""
         level = numbers.level(self.s.level)
         return f"{level} {self.s.errors}" if self.s.how == "asymp" and self.s.errors != "iid" else level
 

@@ -112,7 +112,7 @@ def _across(p: float, bar: float, decimals: int) -> bool:
 
 
 def p_equals(p: float, *, conf_level: float = 0.95, floor: float | None = None) -> str:
-    """ "p = 0.060", "p < 0.001", "p > 0.99"."""
+    """Such as "p = 0.060", "p < 0.001", "p > 0.99"."""
     text = p_number(p, conf_level=conf_level, floor=floor)
     return f"p {text}" if text[0] in "<>" else f"p = {text}"
 
@@ -154,7 +154,7 @@ def count(n: int) -> str:
 
 
 def count_of(c: int, total: int) -> str:
-    """ "none of 199", "all 20", "1 of 999", "596 of 9,999"."""
+    """Such as "none of 199", "all 20", "1 of 999", "596 of 9,999"."""
     if c == 0:
         return f"none of {count(total)}"
     return f"all {count(total)}" if c == total else f"{count(c)} of {count(total)}"
@@ -173,14 +173,14 @@ def small_count(n: int) -> str:
 
 
 def plural(n: int, one: str, many: str) -> str:
-    """ "1 resample", "2 resamples", "no resamples"."""
+    """Such as "1 resample", "2 resamples", "no resamples"."""
     if n == 0:
         return f"no {many}"
     return f"{count(n)} {one if n == 1 else many}"
 
 
 def article(spoken: str) -> str:
-    """ "a" or "an" by the sound of the word: "an 8", "an odds ratio", "a unit", "an 11", "a 100"."""
+    """Such as "a" or "an" by the sound of the word: "an 8", "an odds ratio", "a unit", "an 11", "a 100"."""
     word = spoken.lstrip("\"'").lower()
     digits = word.replace(",", "").split(".")[0].split(" ")[0]
     if digits.isdigit():
@@ -193,6 +193,6 @@ def article(spoken: str) -> str:
 
 
 def listed(items: tuple[str, ...] | list[str], last: str = "and") -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Such as "a", "a and b", "a, b and c"."""
     items = list(items)
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""

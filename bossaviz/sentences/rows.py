@@ -83,7 +83,7 @@ def _interaction(kind: str) -> Callable[[Situation], bool]:
 
 
 def _one_sided_variant(filler: Filler, template: str) -> str:
-    """ "at least" or "at most", "by" or not, "higher" or "lower" as the bound and the direction have it."""
+    """Such as "at least" or "at most", "by" or not, "higher" or "lower" as the bound and the direction have it."""
     v, by = limit_words(filler), clauses.effect(filler.speech).by
     if v["side"] == "up to":
         higher = filler.labels.comparatives[0 if filler.s.alternative == "less" else 1]

@@ -178,7 +178,7 @@ class Sentence:
     """What the panel says.
 
     ``main`` is at most two sentences and 45 words, ``more`` the closed expansions, ``row`` the row of section 4 that
-    fired, ``tone`` one of info, caution, refusal. ``state`` names the state of the run that joined it (ST1 ... ST7), and
+    fired, ``tone`` one of info, caution, refusal. ``state`` names the state of the run that joined (ST1 ... ST7), and
     ``runs`` is ``main`` cut into stretches with a role each (plain, real, sim, theory, tail) for colouring numbers.
     """
 

@@ -116,8 +116,9 @@ def test_p_of_draws_stops_at_its_floor(p, draws, sides, text):
 @pytest.mark.parametrize(
     ("p", "text"),
     [
-        (0.0604, "about 6 in 100"), (0.2045, "about 20 in 100"), (0.009, "about 9 in 1,000"), (0.0099, "about 1 in 100"),
-        (0.0009, "fewer than 1 in 1,000"), (0.999, "nearly 100 in 100"), (0.6, "about 60 in 100"),
+        (0.0604, "about 6 in 100"), (0.2045, "about 20 in 100"), (0.009, "about 9 in 1,000"),
+        (0.0099, "about 1 in 100"), (0.0009, "fewer than 1 in 1,000"), (0.999, "nearly 100 in 100"),
+        (0.6, "about 60 in 100"),
     ],
 )  # fmt: skip
 def test_frequencies(p, text):
@@ -163,7 +164,8 @@ def test_articles(spoken, word):
 @pytest.mark.parametrize(
     ("size", "unit", "name", "divisor"),
     [
-        (3733.0, "g", "g", 1.0), (2.5e6, "g", "kg", 1e3), (5e-5, "kg", "mg", 1e-6), (3e-6, "mpg", "millionths of 1 mpg", 1e-6),
+        (3733.0, "g", "g", 1.0), (2.5e6, "g", "kg", 1e3), (5e-5, "kg", "mg", 1e-6),
+        (3e-6, "mpg", "millionths of 1 mpg", 1e-6),
         (4.1e9, "", "billion", 1e9), (2e7, "mpg", "million mpg", 1e6), (0.0, "g", "g", 1.0),
     ],
 )  # fmt: skip

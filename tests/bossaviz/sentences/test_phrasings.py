@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[3]
 GRADES = json.loads((Path(__file__).parent / "grades.json").read_text(encoding="utf-8"))
 # Names that stand for words of the data, not of ours, and the names of intervals that the course teaches.
 LABEL_NAMES = frozenset(
-    ["ci_name", "effect", "event", "step", "response", "units", "unit_name", "unit", "group", "groups", "term", "x", "x_unit", "who", "level_a", "ref", "a", "b", "A", "B", "condition", "zeros", "at_settings", "At_settings", "what", "in_a", "in_b", "a0", "a1", "b0", "b1", "count", "held"]
+    """ci_name effect event step response units unit_name unit group groups term x x_unit who level_a ref a b A B
+    condition zeros at_settings At_settings what in_a in_b a0 a1 b0 b1 count held""".split()  # noqa: SIM905
 )
 
 CAUGHT = {

@@ -217,7 +217,8 @@ def test_interactions_of_a_ratio_are_ratios_of_ratios():
 
 def test_curvature_is_never_read_as_a_slope():
     labels = replace(examples.CARS, terms={"q": TermWords(noun="weight")})
-    said = sentence(Situation(term="q", kind="curve", degree=2, estimate=8.6, lower=3.2, upper=14.1, se=2.7, p=0.003), labels)
+    bend = Situation(term="q", kind="curve", degree=2, estimate=8.6, lower=3.2, upper=14.1, se=2.7, p=0.003)
+    said = sentence(bend, labels)
     assert said.main.startswith("The line for weight bends up (95% confidence interval 3.2 to 14.1 for the curvature).")
 
 
