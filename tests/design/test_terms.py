@@ -115,10 +115,10 @@ def test_parentheses_change_nothing(products):
     ids=["flat product", "bracketed product", "cube of 64", "100 by 100"],
 )
 def test_an_expansion_without_end_stops_early(text):
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(FormulaError, match="more than 2,000 terms"):
         terms_of(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_a_large_but_reasonable_power_is_expanded():

@@ -212,14 +212,14 @@ def watched(call):
 
 
 def refused(call) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises((FormulaError, DataError)) as caught:
         watched(call)
-    took = time.perf_counter() - start
+    took = time.thread_time() - start
     error = caught.value
     assert error.asked and error.found and error.remedy  # three parts
     assert len(str(error)) < 2_000  # a long formula is not repeated in full
-    assert took < 0.5  # "well under a second"
+    assert took < 0.5  # "well under a second", of this thread: the machine may be busy
 
 
 def spell(piece: str, canary) -> str:
@@ -319,13 +319,13 @@ def test_any_text_parses_or_is_refused_quickly(pieces):
         {"y": [1.0, 2, 3, 5, 4, 6], "x": [1.0, 2, 3, 4, 6, 5], "z": [0.5, 1, 2, 1, 3, 2], "g": list("ababab")}
     )
     text = "".join(pieces)
-    start = time.perf_counter()
+    start = time.thread_time()
     try:
         parse_formula(text)
         build_bundle(text, frame)
     except (FormulaError, DataError):
         pass
-    assert time.perf_counter() - start < 2.0  # the first composite formula imports formulaic
+    assert time.thread_time() - start < 2.0  # the first composite formula imports formulaic
 
 
 @settings(max_examples=300)
