@@ -45,7 +45,7 @@ def whitening(Z: Array, mask: Array) -> Array:
     R = np.zeros((k, k))
     for members in components(mask):
         part = Z[:, members]
-        if is_full(mask, members):
+        if is_full(mask, members) and n >= members.size:
             R[np.ix_(members, members)] = np.linalg.qr(part, mode="r") / np.sqrt(n)
         else:
             R[members, members] = np.sqrt(np.mean(np.square(part), axis=0))
