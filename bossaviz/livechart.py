@@ -10,7 +10,7 @@
             {"name": "bars", "data": {"name": "bins"},
              "mark": {"type": "bar", "color": "@sim"}, "encoding": ...},
             {"data": {"values": [{}]}, "mark": {"type": "rule", "color": "@tail"},
-             "encoding": {"x": {"datum": {"expr": "cut"}}}},
+             "encoding": {"x": {"datum": {"expr": "cut"}, "type": "quantitative"}}},
         ],
     }
     chart = LiveChart(spec, data={"bins": {"x": x, "x2": x2, "count": n}}, selectable=["bars"])

@@ -17,7 +17,7 @@ from typing import Any
 
 from bossaviz.chartdata import columns_of, encode, param_names, plain, records
 from bossaviz.look import THEMES
-from bossaviz.runtime import live_css, static_text
+from bossaviz.runtime import live_css, live_script, static_text
 
 VL_VERSION = "6.4"  # of the vega-lite versions that vl-convert carries, the one in static/vega.js
 WIDTH = 720  # pixels a chart of width "container" gets in a picture
@@ -38,7 +38,7 @@ def with_colours(value: Any, theme: str = "light") -> Any:
         whole = _TOKEN.fullmatch(value)
         if whole and whole[1] in colours:
             return colours[whole[1]]
-        value = _QUOTED_TOKEN.sub(lambda m: f"{m[1]}{colours.get(m[2], m[0])}{m[1]}", value)
+        value = _QUOTED_TOKEN.sub(lambda m: f"{m[1]}{colours[m[2]]}{m[1]}" if m[2] in colours else m[0], value)
         return _VARIABLE.sub(lambda m: colours.get(m[1], m[0]), value)
     if isinstance(value, Mapping):
         return {key: with_colours(inner, theme) for key, inner in value.items()}
@@ -139,7 +139,7 @@ def embed_html(
         title=html.escape(title or state["description"] or "bossaviz"),
         css=live_css(),
         vega=static_text("vega.js"),
-        live=static_text("live.js"),
+        live=live_script(),
         state=said,
     )
 

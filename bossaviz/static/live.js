@@ -3,99 +3,11 @@
 // `model` has get, set, save_changes, on, off (a widget model, or the small stand-in of a saved page).
 // Traits, as in livechart.py: spec, datasets, data_<name>, params, epoch, frame, width, description, stale,
 // selectable, watch, handles; back to Python go selections, hovered and signals.
+// Follows frames.js in one module.
 
-const TOKEN = /^@([a-z][a-z0-9-]*)$/;
-const TOKEN_IN_QUOTES = /(['"])@([a-z][a-z0-9-]*)\1/g;
 const WATCH_MS = 50; // signals go back at most 20 times a second
 const SETTLE_MS = 400; // how long a handle just moved obeys the reader alone
 const FALLBACK_WIDTH = 429; // before the element has a size
-
-// ---- colours: a token is a CSS variable, so a change of theme repaints without a line of JavaScript
-
-const themed = (value) => {
-  if (typeof value === "string") {
-    const token = TOKEN.exec(value);
-    if (token) return `var(--bv-${token[1]})`;
-    return value.includes("@") ? value.replace(TOKEN_IN_QUOTES, "$1var(--bv-$2)$1") : value;
-  }
-  if (Array.isArray(value)) return value.map(themed);
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, themed(inner)]));
-  }
-  return value;
-};
-
-// Vega fills with one colour; a page-wide pattern lets a mark say fill: "url(#bv-hatch)".
-const HATCH = `<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>
-  <pattern id="bv-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-  <rect width="5" height="5" style="fill:var(--bv-tail-soft)"/>
-  <rect width="2" height="5" style="fill:var(--bv-tail)"/></pattern></defs></svg>`;
-
-const ensureHatch = () => {
-  if (document.getElementById("bv-hatch")) return;
-  const holder = document.createElement("div");
-  holder.className = "bv-livechart bv-defs";
-  holder.innerHTML = HATCH;
-  document.body.append(holder);
-};
-
-// ---- data: one Float64Array for all numeric columns, lists for the others
-
-const rowsOf = (frame) => {
-  if (!frame?.rows) return [];
-  const { rows: n, numbers, buffer, lists } = frame;
-  const bytes = buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
-  const flat = new Float64Array(bytes);
-  const names = Object.keys(lists);
-  return Array.from({ length: n }, (_, i) => {
-    const row = {};
-    numbers.forEach((name, j) => {
-      const value = flat[j * n + i];
-      row[name] = Number.isFinite(value) ? value : null;
-    });
-    for (const name of names) row[name] = themed(lists[name][i]);
-    return row;
-  });
-};
-
-const plainDatum = (datum) => {
-  const plain = {};
-  for (const [key, value] of Object.entries(datum ?? {})) {
-    if (value instanceof Date) plain[key] = +value;
-    else if (typeof value === "number") plain[key] = Number.isFinite(value) ? value : null;
-    else if (value === null || typeof value === "string" || typeof value === "boolean") plain[key] = value;
-  }
-  return plain;
-};
-
-// ---- marks
-
-const nameOf = (mark) => (mark?.name ?? "").replace(/_marks$/, "");
-
-// Only selectable marks answer the pointer, so that a line drawn over a dot does not swallow its click.
-const markPointers = (marks, selectable) => {
-  for (const mark of marks ?? []) {
-    if (mark.type === "group") markPointers(mark.marks, selectable);
-    else if (selectable.includes(nameOf(mark))) {
-      mark.interactive = true;
-      ((mark.encode ??= {}).update ??= {}).cursor = { value: "pointer" };
-    } else mark.interactive = false;
-  }
-};
-
-const findMark = (group, name) => {
-  for (const mark of group.items ?? []) {
-    if (mark.marktype === undefined) continue;
-    if (nameOf(mark) === name) return mark;
-    if (mark.marktype === "group") {
-      for (const item of mark.items) {
-        const found = findMark(item, name);
-        if (found) return found;
-      }
-    }
-  }
-  return null;
-};
 
 const copy = (value) => JSON.parse(JSON.stringify(value));
 const isObject = (value) => value !== null && typeof value === "object";
@@ -178,7 +90,7 @@ class Drawing {
     box.className = "bv-chart";
     const view = new vega.View(vega.parse(compiled), { renderer: "svg", loader, logLevel: vega.Error });
     const old = this.view;
-    Object.assign(this, { view, drawn: {}, set: {}, plotWidth: undefined });
+    Object.assign(this, { view, drawn: {}, set: {}, plotWidth: undefined, around: undefined });
     view.initialize(box).hover();
     this.listen(view);
     el.replaceChildren(box);
@@ -274,7 +186,8 @@ class Drawing {
     if (!this.follow) return false;
     const { view } = this;
     const { left, right } = this.padding();
-    const width = Math.max(40, this.outerWidth() - (this.paddingInside ? 0 : left + right));
+    this.around ??= this.paddingInside ? 0 : left + right;
+    const width = Math.max(40, this.outerWidth() - this.around);
     if (width === this.plotWidth) return false;
     this.plotWidth = width;
     if (this.widths.length) for (const name of this.widths) view.signal(name, width);
@@ -296,6 +209,12 @@ class Drawing {
   }
 
   painted() {
+    // autosize "pad" draws axes outside the plot: leave them room (only ever more, so that it comes to rest)
+    const around = this.box.querySelector("svg")?.getAttribute("width") - this.plotWidth;
+    if (this.follow && around > this.around + 1) {
+      this.around = around;
+      this.schedule();
+    }
     this.box.dataset.frame = String(this.model.get("frame"));
     this.error?.remove();
     this.error = null;

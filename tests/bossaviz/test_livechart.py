@@ -47,7 +47,7 @@ def sent_by(chart, action):
 def decode(message):
     """Undo ``encode`` as live.js does."""
     flat = np.frombuffer(message["buffer"], "<f8").reshape(len(message["numbers"]), message["rows"])
-    return dict(zip(message["numbers"], flat, strict=True)) | {k: np.array(v) for k, v in message["lists"].items()}
+    return dict(zip(message["numbers"], flat, strict=True)) | message["lists"]
 
 
 # ---- data

@@ -42,7 +42,7 @@ def test_the_bundle_names_its_versions_and_licences():
 
 def test_no_script_of_ours_holds_an_address():
     # namespaces of XML are names, and vega.js names its schema and an issue; nothing fetches them
-    for name in ("loader.js", "live.js", "live.css", "page.html"):
+    for name in ("loader.js", "frames.js", "live.js", "live.css", "page.html"):
         assert not re.search(r"https?://", static_text(name)), name
     hosts = set(re.findall(r"https?://([\w.]+)", static_text("vega.js")))
     assert hosts <= {"www.w3.org", "vega.github.io", "github.com"}

@@ -66,12 +66,12 @@ def test_the_spec_given_is_not_changed():
 
 def test_only_tokens_are_replaced():
     value = {
-        "a": "@sim", "b": "x ? '@tail' : \"@sim\"", "c": "me@sim.org, @nobody", "d": ["var(--bv-real, #000)", 3, None],
+        "a": "@sim", "b": "x ? '@tail' : \"@sim\"", "c": "me@sim.org, '@nobody'", "d": ["var(--bv-real, #000)", 3, None],
         "e": "var(--jp-ui-font-color1)",
     }  # fmt: skip
     light = look.LIGHT
     assert offline.with_colours(value) == {
-        "a": light["sim"], "b": f"x ? '{light['tail']}' : \"{light['sim']}\"", "c": "me@sim.org, @nobody",
+        "a": light["sim"], "b": f"x ? '{light['tail']}' : \"{light['sim']}\"", "c": "me@sim.org, '@nobody'",
         "d": [light["real"], 3, None], "e": "var(--jp-ui-font-color1)",
     }  # fmt: skip
 
