@@ -70,8 +70,11 @@ class OrderedDraws(Frozen):
         return out
 
     def quantile_mcse(self, level: Array | float) -> Array:
-        """(k,) Monte-Carlo standard error of :meth:`quantile`: half of its 68 % order-statistic interval."""
-        low, high = order_statistic_ranks(self.size, level, 0.68)
+        """(k,) Monte-Carlo standard error of :meth:`quantile`: half the spread of the draws at its rank -/+ 1 SD.
+
+        The number of draws below the true quantile is binomial; these are its 16 % and 84 % points.
+        """
+        low, high = (np.clip(_binomial_quantile(q, self.size, level), 1, self.size).astype(int) for q in (0.16, 0.84))
         row = np.arange(self.values.shape[0])
         return 0.5 * (self.values[row, high - 1] - self.values[row, low - 1])
 
