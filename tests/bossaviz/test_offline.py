@@ -66,8 +66,8 @@ def test_the_spec_given_is_not_changed():
 
 def test_only_tokens_are_replaced():
     value = {
-        "a": "@sim", "b": "x ? '@tail' : \"@sim\"", "c": "me@sim.org, '@nobody'", "d": ["var(--bv-real, #000)", 3, None],
-        "e": "var(--jp-ui-font-color1)",
+        "a": "@sim", "b": "x ? '@tail' : \"@sim\"", "c": "me@sim.org, '@nobody'",
+        "d": ["var(--bv-real, #000)", 3, None], "e": "var(--jp-ui-font-color1)",
     }  # fmt: skip
     light = look.LIGHT
     assert offline.with_colours(value) == {
