@@ -150,7 +150,15 @@ def _read_columns(data: Mapping[Any, Any]) -> pl.DataFrame:
 def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, np.ndarray) and values.dtype == object:
         values = values.tolist()
+    if isinstance(values, list) and _mixes_whole_and_fractional(values):
+        return pl.Series(name, [None if v is None else float(v) for v in values], dtype=pl.Float64)
     return pl.Series(name, values, strict=True)
+
+
+def _mixes_whole_and_fractional(values: list[Any]) -> bool:
+    """Whether a list holds ints *and* floats, as ``[1, 2, 3.5]``: numbers to a person, an error to strict polars."""
+    kinds = {type(v) for v in values if v is not None}
+    return kinds == {int, float}
 
 
 def _as_pandas_frame(name: str, values: Any) -> Any:

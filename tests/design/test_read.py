@@ -147,3 +147,17 @@ def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(DataError, match="a folder of that name"):
         read_frame(tmp_path / "d.csv")
+
+
+def test_a_list_may_mix_whole_and_fractional_numbers():
+    frame = read_frame({"y": [1, 2, 3.5, None], "x": [1, 2, 3, None], "flag": [True, False, True, None]})
+    assert frame["y"].to_list() == [1.0, 2.0, 3.5, None]
+    assert frame["y"].dtype == pl.Float64
+    assert frame["x"].dtype == pl.Int64
+    assert frame["flag"].dtype == pl.Boolean
+
+
+def test_a_list_of_numbers_and_truths_or_words_is_refused():
+    for values in ([1, True, 2.5], [1, "a"]):
+        with pytest.raises(DataError, match="make it all numbers or all text"):
+            read_frame({"y": values})
