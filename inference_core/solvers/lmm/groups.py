@@ -68,7 +68,7 @@ class GroupDesign:
         Xw, Zw = (X, Z) if root is None else (X * root[:, None], Z * root[:, None])
         Q, R = np.linalg.qr(Xw) if p else (np.zeros((n, 0)), np.zeros((0, 0)))
         Rz = whitening(Zw, mask)
-        Zs = np.ascontiguousarray(solve_triangular(Rz, Zw.T, trans="T", check_finite=False).T)
+        Zs = np.ascontiguousarray(solve_triangular(Rz, Zw.T, trans=1, check_finite=False).T)
         group = np.ascontiguousarray(group)
         J = int(group.max()) + 1 if n_groups is None else n_groups
         cross = _scatter(Zs, group, J) @ np.concatenate([Zs, Q], axis=1)
