@@ -34,7 +34,7 @@ class Phrasebook:
         words = self.words(columns[0])
         plain = function in (None, "log", "as_number", "I") and len(columns) == 1
         event = words.event or self._event(columns[0], function)
-        binomial = self.spec.family == "binomial"
+        binomial = self.spec.family in terms.BINOMIAL
         noun = (words.response or words.noun) if plain else ink.column(self.bundle.y_name)
         rows, group = self.vocabulary.rows, self.vocabulary.group
         return Labels(

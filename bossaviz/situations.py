@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
 from inference_core.families import get_family
 from inference_core.states import DRAW_REASONS, InferenceState, ResamplesState
 
@@ -107,7 +109,7 @@ def situation_from(
         "settings": reading.settings,
         "zero_inside": _zero_inside(bundle, reading),
         "aliased": not math.isfinite(coef),
-        "separated": _separated(fit, coef),
+        **_separated(spec, bundle, fit, j),
         "base": _base_probability(spec, bundle, scale),
         "stale": stale,
     }
@@ -116,9 +118,9 @@ def situation_from(
         common |= {"errors": inference.errors, "se_ratio": _se_ratio(inference, fit, usual_se, j)}
     if how == "boot":
         common |= _draws(inference, resamples, reading, speak, j, coef, null, requested, dot)
-        common |= {"first_resampling": first_resampling, **_types(all_intervals, j, null, alternative)}
+        common |= {"first_resampling": first_resampling, **_types(all_intervals, j, null)}
         common["ci_type"] = ci_type or (inference.ci_type if inference is not None else None) or "percentile"
-    return Situation(**common, **numbers)
+    return Situation(**{**numbers, **common})
 
 
 def _at(value: Any, j: int) -> float:
@@ -133,7 +135,7 @@ def _scale_and_transform(spec: Any, reading: terms.Reading) -> tuple[str, Transf
     if reading.kind in ("mean", "intercept"):
         if spec.link != "identity":
             inverse = get_family(spec.family, spec.link).link.inverse
-            spoken = "probability" if spec.family == "binomial" else "identity"
+            spoken = "probability" if spec.family in terms.BINOMIAL else "identity"
             return spoken, lambda x: float(np.asarray(inverse(np.asarray(x, dtype=float))))
         if scale == "factor":
             return "factor", lambda x: math.exp(min(x, 700.0))
@@ -146,7 +148,7 @@ def _numbers(
 ) -> dict[str, Any]:
     """Estimate, limits, SE, p and null in the unit that is spoken."""
     coef = float(fit.coef[j])
-    bent = reading.kind in ("mean", "intercept") and speak(0.0) != 0.0  # sent through a link, so no SE
+    bent = _bends(reading, speak)
     out: dict[str, Any] = {"estimate": _spoken(speak, coef), "null": null if bent and null == 0 else speak(null)}
     if reading.base_column is not None and math.isfinite(coef):
         out["at"] = _two_effects(fit, reading, j)
@@ -158,13 +160,18 @@ def _numbers(
     first, second = limits[0][0], limits[1][0]
     if first is not None and second is not None and first > second:  # a decreasing scale swaps the ends
         first, second, errors = second, first, errors[::-1]
-    factor = None if bent else abs(speak(1.0) - speak(0.0))
     out |= {"lower": first, "upper": second}
     out["p"] = None if inference.p_value is None else _none_if_nan(_at(inference.p_value, j))
-    if factor is not None:
+    if not bent:
+        factor = abs(speak(1.0) - speak(0.0))
         out["se"] = _times(_none_if_nan(_at(inference.se, j)), factor)
         out["mcse_lower"], out["mcse_upper"] = (_times(e, factor) for e in errors)
     return out
+
+
+def _bends(reading: terms.Reading, speak: Transform) -> bool:
+    """Whether the coefficient goes through a link before it is spoken, so that its SE cannot come along."""
+    return reading.kind in ("mean", "intercept") and not (speak(0.0) == 0.0 and speak(1.0) == 1.0)
 
 
 def _spoken(speak: Transform, x: float) -> float | None:
@@ -219,13 +226,28 @@ def _zero_inside(bundle: Any, reading: terms.Reading) -> bool:
     return True
 
 
-def _separated(fit: Any, coef: float) -> bool:
-    return math.isfinite(coef) and any("separat" in message.lower() for message in fit.messages) and abs(coef) > 10
+def _separated(spec: Any, bundle: Any, fit: Any, j: int) -> dict[str, Any]:
+    """Whether the best value of this coefficient is infinite, and in how many rows its column sorts the event."""
+    if not fit.messages or not math.isfinite(float(fit.coef[j])):
+        return {}
+    columns, rows = _separation(bundle, spec.family, spec.link)
+    return {"separated": True, "separated_rows": rows} if j in columns else {}
+
+
+@lru_cache(maxsize=4)  # a linear programme; a panel asks for every frame. Bundles compare by identity
+def _separation(bundle: Any, family: str, link: str) -> tuple[frozenset[int], int]:
+    from inference_core.solvers.separation import find_separation
+
+    found = find_separation(bundle.X_estimable, bundle.y, get_family(family, link))
+    if found is None:
+        return frozenset(), 0
+    rows = bundle.n if found.kind == "complete" else int(found.rows.size)
+    return frozenset(int(bundle.rank_info.kept[k]) for k in found.columns), rows
 
 
 def _base_probability(spec: Any, bundle: Any, scale: str) -> float | None:
     """The share of events, to show what an odds ratio does to a probability."""
-    if scale != "odds" or spec.family != "binomial":
+    if scale != "odds" or spec.family not in terms.BINOMIAL:
         return None
     share = float(np.average(bundle.y, weights=bundle.prior_weights))
     return share if 0 < share < 1 else None
@@ -259,8 +281,10 @@ def _draws(
         "cancelled": bool(getattr(inference, "cancelled", False) or getattr(resamples, "cancelled", False)),
     }
     if good.size:
-        centre = float(good.mean())
-        out["boot_mean"] = speak(centre)
+        spoken = np.array([speak(float(x)) for x in good]) if _bends(reading, speak) else None
+        out["boot_mean"] = speak(float(good.mean())) if spoken is None else float(spoken.mean())
+        if spoken is not None and good.size > 1:  # sent through a link, so its spread is that of what is spoken
+            out["se"] = float(spoken.std(ddof=1))
         beyond = good <= null if coef > null else good >= null
         out["crossings"] = int(np.count_nonzero(beyond))
         if good.size == 1:
@@ -283,7 +307,7 @@ def _failures(inference: InferenceState | None, resamples: ResamplesState | None
     return seen, ""
 
 
-def _types(all_intervals: Mapping[str, Any] | None, j: int, null: float, alternative: str) -> dict[str, Any]:
+def _types(all_intervals: Mapping[str, Any] | None, j: int, null: float) -> dict[str, Any]:
     """Which interval types stop short of the null, and which hold it."""
     stops: list[str] = []
     crosses: list[str] = []

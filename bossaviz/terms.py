@@ -20,6 +20,8 @@ from inference_core.states import DataBundle, ModelSpec
 
 # Functions of one number whose coefficient still reads as a slope, with what one unit of them is.
 LOGARITHMS = {"log": math.e, "log2": 2.0, "log10": 10.0}
+BINOMIAL = ("binomial", "quasibinomial")
+COUNTS = ("poisson", "quasipoisson", "negative_binomial")
 STANDARDISED = ("scale", "zscore")
 SPLINES = ("bs", "ns")
 SAME_UNIT = ("center", "as_number", "unclass")
@@ -103,7 +105,7 @@ def scale_of(spec: ModelSpec) -> str:
     if spec.link == "logit":
         return "odds"
     if spec.link == "log":
-        return "rate" if spec.family in ("poisson", "negative_binomial") else "factor"
+        return "rate" if spec.family in COUNTS else "factor"
     return "link"
 
 

@@ -58,11 +58,21 @@ def _others(filler: Filler) -> dict[str, str]:
     return {"others": numbers.listed(filler.words.others)}
 
 
+def _odds_move_a_probability(s: Situation) -> bool:
+    """Whether the odds ratio turns the base probability into another one that can be told from it."""
+    if s.scale != "odds" or s.base is None or not 0 < s.base < 1 or not numbers.finite(s.estimate):
+        return False
+    return numbers.probability(s.base) != numbers.probability(_after(s))
+
+
+def _after(s: Situation) -> float:
+    base = s.base or 0.0
+    odds = base / (1 - base) * math.exp(min(700.0, s.estimate or 0.0))
+    return odds / (1 + odds)
+
+
 def _odds(filler: Filler) -> dict[str, str]:
-    base = filler.s.base or 0.0
-    odds = base / (1 - base) * math.exp(min(700.0, filler.s.estimate or 0.0))
-    after = odds / (1 + odds)
-    return {"p0": numbers.probability(base), "p1": numbers.probability(after)}
+    return {"p0": numbers.probability(filler.s.base or 0.0), "p1": numbers.probability(_after(filler.s))}
 
 
 EXPANSIONS: tuple[Expansion, ...] = (
@@ -81,7 +91,7 @@ EXPANSIONS: tuple[Expansion, ...] = (
     ),
     Expansion("M7", _drawn, _dot),
     Expansion("M9", lambda s, row: _drawn(s, row) and len(s.stops) + len(s.crosses) > 1),
-    Expansion("M11", lambda s, row: s.scale == "odds" and s.base is not None and 0 < s.base < 1, _odds),
+    Expansion("M11", lambda s, row: _odds_move_a_probability(s), _odds),
     Expansion("M12", lambda s, row: s.errors.startswith("HC") and s.how == "asymp"),
     Expansion("M16", lambda s, row: _drawn(s, row) and s.first_resampling),
 )

@@ -14,6 +14,11 @@ RATIO_RANGE = (1e-4, 1e6)
 SIGNED = ("mean", "intercept", "curve", "coefficient", "ordered")
 
 
+def _merge(x: float, y: float, decimals: int) -> bool:
+    """Whether two different numbers look the same at so many decimals."""
+    return x != y and numbers.rounded(x, decimals) == numbers.rounded(y, decimals)
+
+
 class Figures:
     """Estimate, limits, spread and null of a situation, ready to be put into a sentence.
 
@@ -65,8 +70,11 @@ class Figures:
         if self.ratio:
             ratio = self._value(s.estimate or 0.0)
             decimals = numbers.ratio_decimals(ratio)
-            raised = numbers.guard(ratio, self._value(s.null), decimals)
-            return max(decimals, min(raised, 4))
+            raised = max(decimals, min(numbers.guard(ratio, self._value(s.null), decimals), 4))
+            limits = [self._value(x) for x in (s.lower, s.upper) if x is not None and numbers.finite(x)]
+            while raised < decimals + 4 and any(_merge(x, ratio, raised) for x in limits):
+                raised += 1
+            return raised
         if s.scale == "probability":
             return 3 if s.estimate is not None and not 0.01 <= s.estimate <= 0.99 else 2
         two_sided = thresholds.has_interval(s)

@@ -63,6 +63,10 @@ def _plain(s: Situation) -> bool:
     return _two_sided(s) and plain_thresholds(s)
 
 
+def _two_limits(s: Situation) -> bool:
+    return _two_sided(s) and thresholds.has_interval(s)
+
+
 def _one_sided(s: Situation) -> bool:
     return thresholds.one_sided(s) and thresholds.bound(s) is not None and numbers.finite(s.p)
 
@@ -198,11 +202,13 @@ def _aliased(filler: Filler) -> dict[str, str]:
 
 def _separated(filler: Filler) -> dict[str, str]:
     w = filler.words
-    return {"x": w.noun, "which": w.which}
+    rows = f"{numbers.count(filler.s.separated_rows)} of {numbers.count(filler.s.n)} {filler.labels.units}"
+    return {"x": w.noun, "which": w.which or rows}
 
 
 def _separated_variant(filler: Filler, template: str) -> str:
-    return template if filler.words.which else template.replace(" for {which}", "")
+    named = filler.words.which or 0 < filler.s.separated_rows < filler.s.n
+    return template if named else template.replace(" for {which}", "")
 
 
 def _disagreement(filler: Filler) -> dict[str, str]:
@@ -244,6 +250,13 @@ def _bias_variant(filler: Filler, template: str) -> str:
 
 def _spread(filler: Filler) -> dict[str, str]:
     return filler.spread
+
+
+def _spread_variant(filler: Filler, template: str) -> str:
+    """What was not computed is not said."""
+    if numbers.finite(filler.s.se):
+        return template
+    return template.replace(", and the {quantity} had a standard error of {se} {unit} across them", "")
 
 
 def _one_draw(filler: Filler) -> dict[str, str]:
@@ -360,9 +373,9 @@ PARAMS_BOOT: tuple[Row, ...] = (
         _bound,
         _one_sided_variant,
     ),
-    Row("PB3", lambda s: _two_sided(s) and thresholds.has_interval(s) and s.scheme == "cluster", _spread),
-    Row("PB2", lambda s: _two_sided(s) and thresholds.has_interval(s) and s.scheme == "parametric", _spread),
-    Row("PB1", lambda s: _two_sided(s) and thresholds.has_interval(s), _spread),
+    Row("PB3", lambda s: _two_limits(s) and s.scheme == "cluster", _spread, _spread_variant),
+    Row("PB2", lambda s: _two_limits(s) and s.scheme == "parametric", _spread, _spread_variant),
+    Row("PB1", lambda s: _two_limits(s), _spread, _spread_variant),
     Row(EFFECT_ALONE, lambda s: True, tone="caution"),
 )
 

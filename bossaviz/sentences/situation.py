@@ -78,6 +78,7 @@ class Situation:
     n_total: int = 0  # rows before those with a missing value were left out
     aliased: bool = False
     separated: bool = False
+    separated_rows: int = 0  # rows whose event the column sorts; all n of them in a complete separation
 
     # the draws
     draws: int = 0  # B that gave an estimate

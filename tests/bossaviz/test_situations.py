@@ -246,3 +246,24 @@ def test_failed_draws_are_counted_with_their_reason():
     assert said.row == "ST4"
     assert said.main.startswith(f"{s.failures} of 200 refits")
     assert "(separation)" in said.main
+
+
+def test_separated_columns_are_told_from_the_others():
+    data = {"y": [0, 0, 0, 1, 1, 1, 0, 1], "x": [1.0, 2, 3, 4, 5, 6, 2.5, 4.5], "z": [1.0, 3, 2, 2, 1, 3, 1, 2]}
+    m = model("y ~ x", data, family="binomial").fit().infer()
+    said = sentence(situation(m, "x"), labels_for(m))
+    assert said.row == "PA23"
+    assert said.main.startswith('"x" sorts "y" = 1 perfectly, so the best slope is infinite')
+    quasi = {"y": [0, 0, 0, 1, 0, 1, 0, 1], "g": ["a", "a", "a", "b", "b", "b", "b", "b"], "z": [1.0, 3, 2, 1, 2, 3, 1, 2]}
+    m = model("y ~ g + z", quasi, family="binomial").fit().infer()
+    said = sentence(situation(m, "g[b]"), labels_for(m))
+    assert said.main.startswith('"g" sorts "y" = 1 perfectly for 3 of 8 rows, so the best slope is infinite')
+    assert sentence(situation(m, "z"), labels_for(m)).row != "PA23"
+
+
+def test_spread_of_an_intercept_is_that_of_what_is_spoken():
+    m = fitted("am ~ scale(wt)", how="boot", family="binomial", n_boot=199, seed=2, ci_type="percentile")
+    s = situation(m, "(Intercept)")
+    draws = m._state.resamples.samples[:, 0]
+    spoken = 1 / (1 + np.exp(-draws[np.isfinite(draws)]))
+    np.testing.assert_allclose((s.se, s.boot_mean), (spoken.std(ddof=1), spoken.mean()), rtol=1e-12)

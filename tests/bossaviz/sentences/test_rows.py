@@ -229,3 +229,15 @@ def test_languages_and_operations_that_do_not_exist_are_refused():
         sentence(replace(examples.WT, how="perm"), examples.CARS)
     with pytest.raises(ValueError, match="kind='slop'"):
         Situation(kind="slop")
+
+
+def test_a_spread_that_was_not_computed_is_not_said():
+    said = sentence(replace(examples.DRAWN, se=None), examples.CARS).main
+    assert said.endswith("(95% BCa bootstrap interval 2.4 to 5.3). The 32 cars were resampled 999 times.")
+
+
+def test_odds_ratios_near_one_keep_their_limits_apart():
+    s = replace(examples.ROWS["PA16"][0], estimate=0.0012, lower=0.0009, upper=0.0015, se=1.5e-4, base=0.5)
+    said = sentence(s, examples.INFERT)
+    assert "multiplied by 1.0012 (95% confidence interval 1.0009 to 1.0015)" in said.main
+    assert not any("Odds are not probabilities" in text for text in said.more)
