@@ -78,7 +78,7 @@ class BootstrapPanel(Showing, Results, Panel):
         empty = Cases(focus.x, focus.y, focus.rows, np.zeros(focus.x.size))
         self._chart_b = LiveChart(cases_spec("sim", **sides), *cases_data(empty, focus.frame))
         self._chart_c = LiveChart(distribution_spec(len(CI_TYPES) + 1, 1), selectable=["dots", "bars"])
-        self._voice = Voice()
+        self._voice = Voice(title=f"Bootstrap of {model.formula}")
         self._controls = Controls(self.state, {term: name.menu for term, name in names.items()})
         self.widget = self._controls.root(self._chart_a, self._chart_b, self._chart_c, self._voice)
         bundle = model.bundle

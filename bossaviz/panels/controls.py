@@ -87,7 +87,8 @@ class Controls:
         self.ci_type = styled(w.RadioButtons(options=types, value=s.ci_type), "bv-ci-type")
         level = w.FloatSlider(value=s.conf_level, min=LEVELS[0], max=LEVELS[1], step=0.005, readout=False)
         self.level = styled(level, "bv-slider", "bv-level")
-        self.level_box = styled(w.FloatText(value=s.conf_level, step=0.01), "bv-level-box")
+        box = w.FloatText(value=s.conf_level, step=0.01, continuous_update=True)  # acted on when typing pauses
+        self.level_box = styled(box, "bv-level-box")
         self.steps = {k: button(f"+{k}", "bv-gen", f"bv-plus-{k}", tooltip=f"Draw {k:,} more") for k in STEPS}
         self.stop = button("Stop", "bv-stop", tooltip="Stop drawing; what was drawn counts")
         self.stop.disabled = True

@@ -1,4 +1,4 @@
-"""What a screen reader hears: one live region that waits until the words are still."""
+"""What a screen reader hears and the keyboard finds: a live region that waits until the words are still."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from bossaviz.runtime import static_text
 
 
 class Voice(anywidget.AnyWidget):
-    """A hidden live region; ``text`` is spoken once it has not changed for ``still_ms``."""
+    """A hidden live region; ``text`` is spoken once it has not changed for ``still_ms``.
+
+    Its browser half also gives the panel around it names, and radio buttons that arrow keys walk.
+    """
 
     _esm = static_text("voice.js")
     text = traitlets.Unicode().tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
     still_ms = traitlets.Int(600).tag(sync=True)
 
     def __repr__(self) -> str:
