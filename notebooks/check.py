@@ -43,10 +43,10 @@ ANSWERS = {
     "01.1 spread of 1,000 dots": Answer(46.3, 4.1, 1, slips=[SD_OF_BIRDS, SHRUNK_BY_B]),
     "01.1 formula": Answer(46.6, 0.05, 1, simulated=False, slips=[SD_OF_BIRDS]),
     "01.2 lower": Answer(
-        3657, 12, slips=[Slip(3643, 2, "That is the 95% limit. Which level did we ask for?")]
+        3657, 12, slips=[Slip(3643, 10, "That is the 95% limit. Which level did we ask for?")]
     ),
     "01.2 upper": Answer(
-        3809, 12, slips=[Slip(3824, 2, "That is the 95% limit. Which level did we ask for?")]
+        3809, 12, slips=[Slip(3824, 12, "That is the 95% limit. Which level did we ask for?")]
     ),
     "01.3 spread of 4,000 dots": Answer(46.3, 2.1, 1, slips=[SD_OF_BIRDS, SHRUNK_BY_B]),
     "01.3 spread with stacked rows": Answer(23.1, 2.1, 1, slips=[GREW_N]),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
 from inference_core import load_dataset, model
 
@@ -47,21 +46,8 @@ def draws(m) -> np.ndarray:
     return m.resamples.select(m.bundle.X_names).to_numpy()
 
 
-@pytest.mark.parametrize(
-    ("name", "make", "n_boot", "at_most"),
-    [
-        ("mtcars, B = 10,000", lambda: model("mpg ~ wt + hp", load_dataset("mtcars")), 10_000, 6.0),
-        (
-            "n = 10,000, p = 6, B = 1,000",
-            lambda: (f := random_frame(10_000, 5)) is not None and model(formula_of(f), f),
-            1_000,
-            2.0,
-        ),
-    ],
-)
-def test_percentile_bootstrap_of_an_lm(benchmark, ratios, name, make, n_boot, at_most):
-    m = make().fit()
-    benchmark.pedantic(percentile(m, n_boot), rounds=3, warmup_rounds=1)
+def bootstrap_of_an_lm(benchmark, ratios, m, n_boot: int, at_most: float, name: str) -> None:
+    benchmark.pedantic(percentile(m, n_boot), rounds=5, warmup_rounds=1)
     samples = draws(m)
     for i in (0, 1, n_boot - 1):
         # Normal equations against an SVD: condition numbers here are below 1e4, so 1e-9 relative is generous.
@@ -69,6 +55,17 @@ def test_percentile_bootstrap_of_an_lm(benchmark, ratios, name, make, n_boot, at
     ours, floor = side_by_side(percentile(m, n_boot), lambda: draw_and_count(m.bundle.n, n_boot))
     row = ratios.add(f"percentile bootstrap, {name}", ours, floor, "draw and count", at_most=at_most)
     assert row.ratio <= at_most
+
+
+def test_many_draws_of_a_small_lm(benchmark, ratios):
+    m = model("mpg ~ wt + hp", load_dataset("mtcars")).fit()
+    bootstrap_of_an_lm(benchmark, ratios, m, 10_000, 6.0, "mtcars, B = 10,000")
+
+
+def test_a_thousand_draws_of_a_tall_lm(benchmark, ratios):
+    frame = random_frame(10_000, 5)
+    m = model(formula_of(frame), frame).fit()
+    bootstrap_of_an_lm(benchmark, ratios, m, 1_000, 2.0, "n = 10,000, p = 6, B = 1,000")
 
 
 def test_bootstrap_of_a_logistic_model(benchmark, ratios):
@@ -99,7 +96,7 @@ def test_bootstrap_of_a_logistic_model(benchmark, ratios):
         assert row.ratio >= 30.0
 
 
-def test_tall_lm(benchmark, ratios):
+def test_a_million_rows(benchmark, ratios):
     frame = random_frame(1_000_000, 9)
     m = model(formula_of(frame), frame)
     benchmark.pedantic(m.fit, rounds=3, warmup_rounds=1)
@@ -134,9 +131,5 @@ def test_beside_boot_of_r(benchmark, ratios):
     # Two simulations of 10,000 draws: each SD is good to 1 %; 5 % is four standard errors of the difference.
     np.testing.assert_allclose(spread, sd, rtol=0.05)
     ours, _ = side_by_side(percentile(m, 10_000), lambda: None)
-    ratios.add(
-        "percentile bootstrap, mtcars, B = 10,000", ours, quick, "boot with .lm.fit in R", at_least=1.0
-    )
-    ratios.add(
-        "percentile bootstrap, mtcars, B = 10,000", ours, 10 * full, "boot with lm in R", at_least=300.0
-    )
+    ratios.add("percentile bootstrap, mtcars, B = 10,000", ours, quick, "boot with .lm.fit in R", at_least=1.0)
+    ratios.add("percentile bootstrap, mtcars, B = 10,000", ours, 10 * full, "boot with lm in R", at_least=300.0)

@@ -23,9 +23,7 @@ def draw_and_count(n: int, n_boot: int, seed: int = 1) -> np.ndarray:
     return counts
 
 
-def side_by_side(
-    ours: Callable[[], object], floor: Callable[[], object], rounds: int = 9
-) -> tuple[float, float]:
+def side_by_side(ours: Callable[[], object], floor: Callable[[], object], rounds: int = 9) -> tuple[float, float]:
     """Median seconds of both, run in turns so that a busy machine slows both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     ours(), floor()  # first calls pay for imports and caches

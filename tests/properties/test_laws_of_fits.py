@@ -99,9 +99,7 @@ def test_recoding_a_factor_leaves_the_fit(formula, words, seed, coding):
 @given(seed=SEEDS)
 def test_renaming_levels_renames_rows_only(seed):
     data = frame(seed)
-    names = dict(
-        zip(LEVELS, ("c", "b", "a"), strict=True)
-    )  # alphabetical order reversed: names must not matter
+    names = dict(zip(LEVELS, ("c", "b", "a"), strict=True))  # alphabetical order reversed: names must not matter
     renamed = data.with_columns(pl.col("g").cast(pl.String).replace(names).cast(pl.Enum(["c", "b", "a"])))
     one, two = (model("y ~ x * g", d).fit().params for d in (data, renamed))
     assert two["term"].to_list() == [t.replace("mid", "b").replace("high", "a") for t in one["term"]]

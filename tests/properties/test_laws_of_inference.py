@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from inference_core.infer.resample_bundle import build_resampled_bundle
 
 from inference_core import model
 from inference_core.errors import InferenceError
 from inference_core.fit import fit_model
+from inference_core.infer.resample_bundle import build_resampled_bundle
 
 from .data import MODELS, SEEDS, frame
 
@@ -41,9 +41,7 @@ def test_the_batched_bootstrap_is_a_loop_of_single_fits(formula, words, seed):
             continue
         single = fit_model(m.spec, build_resampled_bundle(m.bundle, stream.indices_of(i)))
         # The promise: 1e-9, relative to the size of the coefficients of the draw.
-        np.testing.assert_allclose(
-            batch.samples[i], single.coef, rtol=1e-9, atol=1e-9 * np.abs(single.coef).max()
-        )
+        np.testing.assert_allclose(batch.samples[i], single.coef, rtol=1e-9, atol=1e-9 * np.abs(single.coef).max())
 
 
 @few
@@ -97,8 +95,7 @@ def test_the_interval_holds_the_null_exactly_when_p_exceeds_alpha(formula, words
 def test_one_sided_p_values_share_the_two_sided_one(formula, words, seed, null):
     m = fitted(formula, words, seed)
     two, less, more = (
-        m.infer(null=null, alternative=a).params["p_value"].to_numpy()
-        for a in ("two-sided", "less", "greater")
+        m.infer(null=null, alternative=a).params["p_value"].to_numpy() for a in ("two-sided", "less", "greater")
     )
     np.testing.assert_allclose(less + more, 1.0, rtol=1e-12)  # one continuous distribution
     np.testing.assert_allclose(two, 2 * np.minimum(less, more), rtol=1e-10)
