@@ -19,6 +19,7 @@ from inference_core.states import Array, DataBundle, ModelSpec
 from .codings import check_contrasts
 from .columns import Columns, check_type, complete_rows, is_text, numbers_among_text, require_columns
 from .matrix import OperandValue, assemble, check_size, learn_operand, name_columns, term_states
+from .random import learn_random
 from .read import read_frame
 from .response import BINOMIAL, Response, build_response
 from .rowwise import RowValue, check_weights, evaluate_row_value, read_row_value
@@ -111,6 +112,7 @@ def build_bundle(
     check_size(terms.intercept, term_list, states, n)
     X_names, term_of_column, parts = name_columns(terms.intercept, term_list, states)
     X = assemble(terms.intercept, term_list, values, n, len(X_names))
+    re_info, random_states = learn_random(parsed.random, columns, n, codings, rows, asked)
     family_name = family if isinstance(family, str) else family.name
     response = build_response(parsed, columns, n, rows, family_name)
     weight_values, trials = _weights(weight_request, columns, n, rows, response, family_name)
@@ -121,7 +123,7 @@ def build_bundle(
         column_levels={c: v.levels for c, v in columns.cache.items() if isinstance(v, Factor)},
         column_kinds={c: _kind(kept.get_column(c)) for c in used},
         offsets=offset_states, X_names=X_names, parts=parts, lacking=lacking, text_numbers=text_numbers,
-        number_groups=_number_groups(parsed, kept),
+        number_groups=_number_groups(parsed, kept), random=random_states,
     )  # fmt: skip
     bundle = DataBundle(
         y=response.y, X=X, X_names=X_names, term_of_column=term_of_column, source_terms=terms.labels,
@@ -129,7 +131,7 @@ def build_bundle(
         rank_info=rank_of_design(X, names=X_names), weights=weight_values, offset=offset_values, trials=trials,
         factor_levels={s.text: s.coding.levels for s in states if s.coding is not None},
         contrast_matrices={s.text: s.coding.matrix for s in states if s.coding is not None},
-        response_levels=response.levels, missing_in=tuple(lacking), design_state=state,
+        response_levels=response.levels, missing_in=tuple(lacking), re_metadata=re_info, design_state=state,
     )  # fmt: skip
     return _spec(parsed, terms, values, family_name, link, method), bundle
 

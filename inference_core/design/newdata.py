@@ -53,7 +53,7 @@ def design_new(bundle: DataBundle, newdata: Any, *, offset: Any = None) -> tuple
     require_columns(used, frame.columns, "predictions for new rows")
     m = frame.height
     for name in used:
-        _check_column(name, frame.get_column(name), state)
+        check_column(name, frame.get_column(name), state)
     _, lacking = complete_rows(frame, used)
     if lacking:
         raise DataError(
@@ -91,7 +91,7 @@ def design_new(bundle: DataBundle, newdata: Any, *, offset: Any = None) -> tuple
     return X, total
 
 
-def _check_column(name: str, series: pl.Series, state: DesignState) -> None:
+def check_column(name: str, series: pl.Series, state: DesignState) -> None:
     """Refuse a column of another kind than the fit had."""
     check_type(name, series)
     kind = state.column_kinds.get(name)

@@ -61,6 +61,30 @@ class OffsetState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RandomPartState:
+    """Effects that covary within a group: the left of one bar."""
+
+    text: str  # "(Days | Subject)"
+    intercept: bool
+    operands: tuple[OperandState, ...]
+    terms: tuple[TermState, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomGroupState:
+    """One grouping factor: what makes it, its levels, and the parts that vary by it."""
+
+    name: str
+    levels: tuple[str, ...]
+    texts: tuple[str, ...]  # of each factor of an interaction
+    plain: tuple[str | None, ...]  # the column, where the factor is nothing else
+    learned: tuple[tuple[Any, ...], ...]
+    columns: tuple[str, ...]
+    parts: tuple[RandomPartState, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DesignState:
     """Everything that new rows need. ``parts[j]`` says what design column j is made of (empty: the
     intercept).
@@ -78,3 +102,4 @@ class DesignState:
     lacking: Mapping[str, int] = field(default_factory=dict)  # column -> rows that lack a value
     number_groups: Mapping[str, int] = field(default_factory=dict)  # numeric grouping column -> distinct values
     text_numbers: Mapping[str, str] = field(default_factory=dict)  # text column that is mostly numbers -> an example
+    random: tuple[RandomGroupState, ...] = ()
