@@ -59,7 +59,7 @@ class BootstrapState(traitlets.HasTraits):
 
     @traitlets.validate("conf_level")
     def _level_makes_sense(self, proposal):
-        value = float(proposal["value"])
+        value = round(float(proposal["value"]), 9)  # a slider says 0.8999999999999999
         if not LEVELS[0] <= value <= LEVELS[1]:
             raise traitlets.TraitError(f"A level of {value:g} is outside 0.50 to 0.999. Type 0.95 for 95%.")
         return value

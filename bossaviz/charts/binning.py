@@ -83,11 +83,11 @@ def stack(index: np.ndarray) -> np.ndarray:
 
 
 def nice_ceiling(value: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, 20, 50, ... that is at least ``value`` (5 at the least)."""
+    """Return the smallest round number that is at least ``value``, and at least 5."""
     if value <= 5:
         return 5.0
     power = 10.0 ** np.floor(np.log10(value))
-    for step in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
+    for step in (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
         if step * power >= value * (1 - 1e-12):
             return float(step * power)
     return float(10 * power)

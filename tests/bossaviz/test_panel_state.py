@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import traitlets
-from bossaviz.state import CI_TYPES, BootstrapState
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bossaviz.state import CI_TYPES, BootstrapState
 
 TERMS = ("(Intercept)", "wt", "species[Gentoo]")
 choices = st.fixed_dictionaries(
@@ -15,7 +16,7 @@ choices = st.fixed_dictionaries(
         "n_boot": st.integers(0, 10**6),
         "term": st.sampled_from(TERMS),
         "ci_type": st.sampled_from(list(CI_TYPES)),
-        "conf_level": st.floats(0.5, 0.999),
+        "conf_level": st.floats(0.5, 0.999).map(lambda level: round(level, 9)),
         "null": st.floats(-1e6, 1e6),
         "alternative": st.sampled_from(["two-sided", "less", "greater"]),
         "shown": st.none() | st.integers(1, 10**6),

@@ -107,7 +107,8 @@ def test_stop_answers_at_once_and_keeps_what_was_drawn(lab):
     lab.page.evaluate(
         """() => { const status = document.querySelector('.bv-panel').querySelector('.bv-status').parentElement;
         const seen = () => document.querySelector('.bv-panel .bv-status')?.textContent.includes('Stopped');
-        document.querySelector('.bv-panel .bv-stop').addEventListener('click', () => { window.__stop = performance.now(); });
+        document.querySelector('.bv-panel .bv-stop')
+          .addEventListener('click', () => { window.__stop = performance.now(); });
         new MutationObserver(() => { if (seen() && !window.__stopped) window.__stopped = performance.now(); })
           .observe(document.querySelector('.bv-panel'), {subtree: true, childList: true, characterData: true}); }"""
     )
@@ -207,15 +208,18 @@ def test_code_share_and_save_open_a_drawer(lab):
 @pytest.mark.parametrize("width", [1200, 720])
 def test_pictures_to_look_at(lab, theme, width):
     lab.command("apputils:change-theme", theme=f"JupyterLab {theme}")
+    lab.page.set_viewport_size({"width": 1640, "height": 1800})
     panel(lab).evaluate("(el, w) => { el.style.width = w + 'px'; }", width - 32)
     lab.wait_until(f"document.querySelector('.bv-panel .bv-pane-c svg').getBoundingClientRect().width < {width}")
     lab.page.wait_for_timeout(400)
     lab.screenshot(f"panel_lab_{theme.lower()}_{width}", ".bv-panel")
-    columns = panel(lab).locator(".bv-main").evaluate("el => getComputedStyle(el).gridTemplateColumns.split(' ').length")
+    main = panel(lab).locator(".bv-main")
+    columns = main.evaluate("el => getComputedStyle(el).gridTemplateColumns.split(' ').length")
     assert columns == (2 if width >= 860 else 1)
     ground = panel(lab).evaluate("el => getComputedStyle(el).backgroundColor")
     assert (sum(int(v) for v in re.findall(r"\d+", ground)[:3]) > 600) == (theme == "Light")
     panel(lab).evaluate("el => { el.style.width = ''; }")
+    lab.page.set_viewport_size({"width": 1320, "height": 1250})
     lab.command("apputils:change-theme", theme="JupyterLab Light")
 
 

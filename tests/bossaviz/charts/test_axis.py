@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from bossaviz.charts.axis import data_axis, decimals_for, distribution_axis, nice_ticks, number
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bossaviz.charts.axis import data_axis, decimals_for, distribution_axis, nice_ticks, number
 
 sizes = st.floats(1e-3, 1e3)
 
@@ -68,6 +69,8 @@ def test_number(value, decimals, text):
     assert number(value, decimals) == text
 
 
-@pytest.mark.parametrize(("se", "decimals"), [(1.546, 1), (0.633, 2), (0.0096, 4), (12.0, 0), (150.0, 0), (math.nan, 2)])
+@pytest.mark.parametrize(
+    ("se", "decimals"), [(1.546, 1), (0.633, 2), (0.0096, 4), (12.0, 0), (150.0, 0), (math.nan, 2)]
+)
 def test_decimals_show_two_digits_of_the_standard_error(se, decimals):
     assert decimals_for(se) == decimals

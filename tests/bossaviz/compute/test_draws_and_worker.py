@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bossaviz.compute.draws import KEPT, DrawCache, DrawStore
 from bossaviz.compute.query import DrawQuery
 from bossaviz.compute.worker import Run, SyncWorker, ThreadWorker, drain, watch_seconds, watched
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Counting:
