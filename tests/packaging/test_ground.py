@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -74,3 +75,12 @@ def test_the_continuous_check_is_the_same_command():
     assert os.access(script, os.X_OK)
     commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
     assert commands[-1] == "exec make test </dev/null"
+
+
+def test_the_example_of_the_readme_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    names["p"].wait()
+    assert "1,000 draws" in repr(names["p"])
+    assert names["m"].params.columns[-1] == "p_value"
