@@ -40,7 +40,7 @@ class FitState(Frozen):
     theta: Array | None = None
     u: Array | None = None
     b: Array | None = None
-    cond_var: Array | None = None
+    cond_var: tuple[Array, ...] | None = None  # one (J, k, k) per block
     fitted_marginal: Array | None = None
     criterion: float | None = None
     is_singular: bool = False

@@ -143,10 +143,9 @@ class GroupDesign:
         c0 = (self.scatter @ e).reshape(self.k, J)
         c = [counts * part for part in c0]
         products = [[c0[a] * c0[b] for b in range(self.k)] for a in range(self.k)]
-        order = np.argsort(self.group, kind="stable")
-        starts = np.searchsorted(self.group[order], np.arange(J))
-        rows = np.column_stack([self.X[order], e[order], np.ones(self.n)])
-        sums = np.stack([np.add.reduceat(rows * rows[:, [j]], starts, axis=0) for j in range(p + 1)])
+        rows = np.column_stack([self.X, e, np.ones(self.n)])
+        indicator = _scatter(np.ones((self.n, 1)), self.group, J)
+        sums = np.stack([indicator @ (rows * rows[:, [j]]) for j in range(p + 1)])
         XX = sums[:p, :, :p].transpose(1, 0, 2).reshape(J, p * p)
         log_w = np.zeros(J) if self.root_weights is None else 2.0 * np.bincount(
             self.group, np.log(self.root_weights), J
