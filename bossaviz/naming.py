@@ -51,6 +51,11 @@ class Naming:
         """Return a column of the data as a noun without its unit."""
         return self.x_titles.get(column, (column, column))[1]
 
+    def unit(self, column: str) -> str:
+        """Return the unit of a column of the data, empty where it has none."""
+        title, noun = self.x_titles.get(column, (column, column))
+        return title.removeprefix(noun).strip(" ()")
+
     def null_words(self, null: float) -> str:
         """Return what the null means, beside its dashed line."""
         value = f"{null:g}".replace("-", "−")

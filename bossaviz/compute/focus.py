@@ -39,6 +39,10 @@ class Focus:
     decimals: int
     held: tuple[str, ...]  # predictors at a typical value
     n: int
+    across: np.ndarray  # (n,) the predictor of every row: a number, the position of its level, or the response itself
+    up: np.ndarray  # (n,) the response of every row
+    numbers: np.ndarray  # (n,) which row of the frame each kept row is, from 1
+    focal: str = ""  # the column across; "" for the response itself
 
     def lines(self, coef: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the model's lines for ``coef`` (p,), each (k, 2)."""
@@ -60,7 +64,7 @@ class Focus:
         y = self.y
         count = np.ones(self.x.size) if times is None else times[self.rows]
         return Cases(
-            x=self.x, y=y, row=self.rows + 1, times=count, lines=self.lines(coef),
+            x=self.x, y=y, row=self.numbers[self.rows], times=count, lines=self.lines(coef),
             real_lines=() if real is None else self.lines(real), end_words=words,
         )  # fmt: skip
 
@@ -110,7 +114,7 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int)
     if kind == "strip":
         levels = _levels(values, bundle, focal)
         position = {level: i for i, level in enumerate(levels)}
-        stand = np.array([position.get(str(v), np.nan) for v in values.to_list()], float)
+        stand = np.array([position.get(_level_of(v, levels), np.nan) for v in values.to_list()], float)
         x_axis = (-0.6, len(levels) - 0.4)
         ticks, tick_words = tuple(float(i) for i in range(len(levels))), levels
         spread = 0.42
@@ -136,7 +140,8 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int)
         x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title
     )
     held = tuple(n for n in place.used if n not in (focal, place.partner))
-    return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, words.quantity, decimals, held, y.size)
+    return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, words.quantity, decimals, held, y.size,
+                 stand, y, np.flatnonzero(bundle.valid_mask) + 1, focal)  # fmt: skip
 
 
 def _grids(place: Place, stand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -178,8 +183,17 @@ def _partners(place: Place) -> list[dict[str, Any]]:
 
 def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:
     """The values of a column that stand for its levels, in the order of the levels."""
-    first = {str(v): v for v in reversed(values.to_list())}
-    return [first.get(level, level) for level in _levels(values, bundle, name)]
+    levels = _levels(values, bundle, name)
+    first = {_level_of(v, levels): v for v in reversed(values.to_list())}
+    return [first.get(level, level) for level in levels]
+
+
+def _level_of(value: Any, levels: tuple[str, ...]) -> str:
+    """The level that a value belongs to: numbers used as groups are written without needless decimals."""
+    text = str(value)
+    if text in levels or not isinstance(value, (int, float)):
+        return text
+    return next((other for other in (f"{value:g}", text.lower()) if other in levels), text)
 
 
 def _mean(bundle, inverse, column, words, decimals) -> Focus:
@@ -198,7 +212,8 @@ def _mean(bundle, inverse, column, words, decimals) -> Focus:
     frame = Frame(axis, (0.0, top), ticks, _tick_words(ticks), counts, _tick_words(counts), words.y_title, words.units)
     grids = ((np.zeros(1), np.ones((1, bundle.p)), offset),)
     x = bins.centres[bins.index]
-    return Focus(frame, "mean", x, height, rows, grids, inverse, column, "mean", decimals, (), y.size)
+    return Focus(frame, "mean", x, height, rows, grids, inverse, column, "mean", decimals, (), y.size, y, y,
+                 np.flatnonzero(bundle.valid_mask) + 1)  # fmt: skip
 
 
 def _levels(values: pl.Series, bundle: Any, name: str) -> tuple[str, ...]:

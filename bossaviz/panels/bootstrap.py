@@ -18,7 +18,7 @@ from bossaviz.compute.worker import Run, default_worker, drain, watch_seconds, w
 from bossaviz.labels import labels_for
 from bossaviz.livechart import LiveChart
 from bossaviz.naming import Naming, naming_of
-from bossaviz.sentences import Sentence
+from bossaviz.sentences import Sentence, Situation
 from bossaviz.state import CI_TYPES, BootstrapState
 from inference_core.errors import InferenceCoreError, InferenceError
 
@@ -57,6 +57,7 @@ class BootstrapPanel(Showing, Results, Panel):
         self._store: DrawStore = self._machine.cache.store(state.draw_query())
         self._reading: Reading | None = None
         self._said: Sentence | None = None
+        self._situation: Situation | None = None
         self._setting = False
         self._build()
         self._wire()
@@ -75,7 +76,7 @@ class BootstrapPanel(Showing, Results, Panel):
         sides = {"left": left_padding(focus.frame.y_labels),
                  "right": right_padding(name.quantity for name in names.values())}  # fmt: skip
         self._chart_a = LiveChart(cases_spec("real", **sides), *cases_data(self._real_cases(), focus.frame))
-        empty = Cases(focus.x, focus.y, focus.rows, np.zeros(focus.x.size))
+        empty = Cases(focus.x, focus.y, focus.numbers[focus.rows], np.zeros(focus.x.size))
         self._chart_b = LiveChart(cases_spec("sim", **sides), *cases_data(empty, focus.frame))
         self._chart_c = LiveChart(distribution_spec(len(CI_TYPES) + 1, 1), selectable=["dots", "bars"])
         self._voice = Voice(title=f"Bootstrap of {model.formula}")

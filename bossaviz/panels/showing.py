@@ -13,6 +13,7 @@ from bossaviz.charts.cases import Cases, cases_data
 from bossaviz.charts.distribution import distribution_data
 from bossaviz.compute.focus import Focus, focus_on
 from bossaviz.compute.reading import Reading
+from bossaviz.descriptions import describe_data, describe_distribution, describe_resample
 from bossaviz.naming import Naming, naming_of
 from bossaviz.sentences import Sentence, sentence, status
 from bossaviz.situations import situation_from
@@ -82,10 +83,8 @@ class Showing:
         with self._lock:
             cases, n = self._real_cases(), focus.n
             self._chart_a.push(*cases_data(cases, focus.frame))
-            self._chart_a.description = (
-                f"The real data: {n:,} {naming.units}, {focus.frame.x_title} across, {focus.frame.y_title} up, "
-                f"with the fitted line; {focus.word} {cases.end_words[1]}."
-            )
+            coef = np.asarray(self._machine.model.fit_state.coef)
+            self._chart_a.description = describe_data(focus, naming, self._labels, coef)
             what = "line" if focus.kind == "scatter" else "bars"
             held = f"; {what} at typical {' and '.join(naming.noun(c) for c in focus.held)}" if focus.held else ""
             sub = f"{n:,} {naming.units if n != 1 else naming.unit_name}{held}"
@@ -95,19 +94,16 @@ class Showing:
     def _show_resample(self, reading: Reading, naming: Naming, focus: Focus, shown: int | None) -> None:
         real = np.asarray(self._machine.model.fit_state.coef)
         if shown is None:
-            cases = Cases(focus.x, focus.y, focus.rows + 1, np.zeros(focus.x.size), real_lines=focus.lines(real))
+            cases = Cases(focus.x, focus.y, focus.numbers[focus.rows], np.zeros(focus.x.size), real_lines=focus.lines(real))
             title, sub = "A resample", "press +1 to draw the first"
             words = "No resample has been drawn yet."
         else:
             coef, times = self._machine.resample(self._store, shown)
             cases = focus.cases(coef, times, real)
-            distinct, most = int(np.count_nonzero(times)), int(times.max(initial=0))
+            distinct = int(np.count_nonzero(times))
             title = f"Resample #{shown}"
             sub = f"{distinct:,} of {focus.n:,} {naming.units}, with repeats"
-            words = (
-                f"Simulated: resample {shown}, same axes; {distinct:,} different {naming.units}, the most repeated "
-                f"appears {most} times; {focus.word} {cases.end_words[1]}."
-            )
+            words = describe_resample(focus, self._labels, shown, times, cases.end_words[1])
         self._chart_b.push(*cases_data(cases, focus.frame), epoch=self._epoch)
         if self._chart_b.description != words and not self._running:
             self._chart_b.description = words
@@ -124,10 +120,11 @@ class Showing:
         reading = self._reading
         done = f"Done: {reading.count:,} draws. " if reading is not None and reading.count else ""
         self._voice.text = (f"{done}{said.main}" if self._run is not None else said.main) + " ".join(("", *more))
-        chart = f"{said.main}"
-        title = screen.title_of_distribution(reading, self._focal()[0])[0] if reading is not None else ""
-        if self._chart_c.description != f"{title}. {chart}":
-            self._chart_c.description = f"{title}. {chart}"
+        if reading is not None and self._situation is not None:
+            naming, link = self._focal()[0], self._machine.model.spec.link
+            words = describe_distribution(reading, self._situation, self._labels, naming, link)
+            if self._chart_c.description != words:
+                self._chart_c.description = words
 
     def _sentence(self) -> Sentence:
         reading = self._reading
@@ -147,6 +144,7 @@ class Showing:
             ci_type=q.ci_type, null=None if reading.inference is not None else q.null,
             alternative=q.alternative, level=q.conf_level,
         )  # fmt: skip
+        self._situation = situation
         return sentence(situation, self._labels)
 
     def _show_table(self) -> None:
