@@ -15,7 +15,9 @@ from .newton import FIT_TOL, REPLICATE_TOL, NewtonResult, best_of, newton
 from .structure import canonical, to_matrix, to_theta
 
 VALLEY_ITERATIONS = 15  # after so many, a lane is in the curved valley T_11 -> 0 and wants other coordinates
-STARTS = (1.0, 0.3, 3.0)  # multiples of the identity, in whitened coordinates
+STARTS = (1.0, 0.3)  # multiples of the identity, in whitened coordinates
+FAR_START = 3.0  # a further one, where something calls for it: it takes twice the steps
+LOOSE_TOL = 1e-4  # decrement at which starts are compared; the best is then polished
 SAME_OPTIMUM = 1e-4  # deviance units within which two starts have met
 CHUNK = 40_000  # numbers in one plane: replicates times patterns
 BIG = 20_000  # patterns times effects above which further starts are tried only if something calls for them
@@ -87,9 +89,9 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
             start: Array | None = None, lanes: Lanes | None = None) -> tuple[LaneFits, tuple[str, ...]]:  # fmt: skip
     """The best optimum for one response.
 
-    Starts are 1, 0.3 and 3 times the identity, advanced together; where the result is on the boundary, they
-    disagree, or k >= 3, further ones begin at the best with each effect's variance at zero. Big designs try the further
-    starts only if the first ends on the boundary.
+    Two multiples of the identity advance together. Where they disagree, the result is on the boundary, or k >= 3,
+    further starts follow: a third multiple, and the best with each effect's variance at zero and lifted off zero. Big
+    designs take one start first.
 
     Returns
     -------
@@ -98,32 +100,33 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     """
     one = design.lanes(y, reml=reml) if lanes is None else lanes
     full = bool(np.all(design.mask == np.tril(np.ones_like(design.mask))))
+    loose = max(tol, LOOSE_TOL)
     big = design.patterns.U * design.k > BIG
     first = [scaled_start(one, s) for s in (STARTS[:1] if big else STARTS)]
     if start is not None:
         first.insert(0, design.theta_inside(start[None])[0])
-    tried = _from_starts(one, np.array(first), full, tol, max_iter)
+    tried = _from_starts(one, np.array(first), full, loose, max_iter)
     best = best_of(tried)
-    apart = _apart(tried)
     inside = canonical(to_matrix(best.theta, design.entries, design.k), design.mask)[0]
-    if (design.k > 1 and (apart > SAME_OPTIMUM or design.k > 2)) or on_boundary(inside):
-        more = []
+    if _apart(tried) > SAME_OPTIMUM or not best.converged[0] or design.k > 2 or on_boundary(inside, 1e-2):
+        more = [scaled_start(one, FAR_START)]
         for a in range(design.k):
-            row = inside.copy()
-            row[a] = 0.0
-            more.append(to_theta(row[None], design.entries)[0])
-            row = inside.copy()
-            row[a, a] = 0.5
-            more.append(to_theta(row[None], design.entries)[0])
-        tried += _from_starts(one, np.array(more), full, tol, max_iter)
+            for value in (0.0, 0.5):
+                T = inside.copy()
+                T[a] *= value > 0
+                T[a, a] = value
+                more.append(to_theta(T[None], design.entries)[0])
+        tried += _from_starts(one, np.array(more), full, loose, max_iter)
         best = best_of(tried)
-        apart = _apart(tried)
+    apart = _apart(tried)
+    polished = solve(one, best.theta, full=full, tol=tol, max_iter=max_iter)
+    polished.n_iter += best.n_iter
     messages = ()
     if apart > SAME_OPTIMUM:
         messages = (
             f"starting points ended in different optima, up to {apart:.2g} deviance units apart; the best was taken",
         )
-    return outside(design, one, best), messages
+    return outside(design, one, best_of([best, polished] if not polished.converged[0] else [polished])), messages
 
 
 def fit_many(lanes: Lanes, design: GroupDesign, start: Array, *, tol: float = REPLICATE_TOL,
