@@ -120,13 +120,13 @@ class KenwardRoger:
 
     def joint(self, L: Array) -> JointDf:
         """Degrees of freedom and scale of the F of all rows of L together, with the adjusted covariance."""
-        l = self.info.inside(L)
-        U, w, _ = np.linalg.svd(l.T, full_matrices=False)
-        l = U[:, w > _RANK * max(float(w[0]), 1e-300)]
-        q = l.shape[1]
+        rows = self.info.inside(L)
+        U, w, _ = np.linalg.svd(rows.T, full_matrices=False)
+        basis = U[:, w > _RANK * max(float(w[0]), 1e-300)]
+        q = basis.shape[1]
         if q == 0:
             return JointDf(0, float("nan"))
-        theta = l @ np.linalg.solve(l.T @ self.phi @ l, l.T)
+        theta = basis @ np.linalg.solve(basis.T @ self.phi @ basis, basis.T)
         M = theta @ self.phi @ self.slopes @ self.phi
         t = np.einsum("ixx->i", M)
         A1 = float(t @ self.weights @ t)
