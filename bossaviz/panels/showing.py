@@ -94,7 +94,8 @@ class Showing:
     def _show_resample(self, reading: Reading, naming: Naming, focus: Focus, shown: int | None) -> None:
         real = np.asarray(self._machine.model.fit_state.coef)
         if shown is None:
-            cases = Cases(focus.x, focus.y, focus.numbers[focus.rows], np.zeros(focus.x.size), real_lines=focus.lines(real))
+            none, rows = np.zeros(focus.x.size), focus.numbers[focus.rows]
+            cases = Cases(focus.x, focus.y, rows, none, real_lines=focus.lines(real))
             title, sub = "A resample", "press +1 to draw the first"
             words = "No resample has been drawn yet."
         else:
