@@ -114,7 +114,8 @@ def _update(H: Array, s: Array, y: Array, moved: Array) -> Array:
     yHy = np.sum(y * Hy, axis=1)
     cross = Hy[:, :, None] * s[:, None, :]
     outer = s[:, :, None] * s[:, None, :]
-    return H + ((1.0 + yHy * rho) * rho)[:, None, None] * outer - rho[:, None, None] * (cross + np.swapaxes(cross, 1, 2))
+    cross = cross + np.swapaxes(cross, 1, 2)
+    return H + ((1.0 + yHy * rho) * rho)[:, None, None] * outer - rho[:, None, None] * cross
 
 
 def _times(H: Array, v: Array) -> Array:

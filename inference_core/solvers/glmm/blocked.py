@@ -20,7 +20,7 @@ from scipy import linalg
 from inference_core.solvers.lmm.structure import Entries, to_matrix
 from inference_core.states import Array
 
-from .grouped import Evaluation, Point
+from .grouped import Evaluation, Point, Precision
 from .rows import RowModel, Rows
 
 DENSE_LIMIT = 4000  # effects beyond the first factor's: their dense Cholesky factor
@@ -176,8 +176,8 @@ class Blocked:
                 M12[:, a, :q2] += cells.reshape(J, q2)
             if with_x:
                 M12[:, a, q2:] = self._x_sums(head, wr[0][:, a])
-        for i, (t, a, rows) in enumerate(later):
-            for s, b, columns in later[: i + 1]:
+        for i, (t, a, _) in enumerate(later):
+            for s, b, _ in later[: i + 1]:
                 values = wr[t][:, a] * R[s][:, b]
                 if t == s:  # one level a row: only the cells of the level itself
                     level = np.arange(self.terms[t].J) * self.terms[t].k + self.terms[t].first - self.q1
@@ -237,19 +237,27 @@ class Blocked:
             out.append(x_part)
         return out
 
-    def condition(self, f: Factor, T: list[Array]) -> list[Array]:
-        """T M^-1 T' of each level: one (J, k, k) a factor."""
-        head = self.terms[0]
+    def precision(self, model: RowModel, point: Point, u: Array) -> Precision:
+        """Information about beta and the conditional covariances at the mode u (1, q) of one lane."""
+        T, R = self.rotated(point.theta[0])
+        eta = self.X @ point.beta[0] + self.offset + self.random_part(R, u[0])
+        w = model(eta[None], point.scale).fisher[0]
+        f = self.factor(w, R, with_x=True)
         q2 = self.q - self.q1
-        S_inverse = linalg.cho_solve((f.L, True), np.eye(f.L.shape[0]), check_finite=False)
-        # beta held: the part of M alone
-        S_inverse = S_inverse[:q2, :q2] if f.L.shape[0] == q2 else np.linalg.inv(np.linalg.inv(S_inverse)[:q2, :q2])
+        # the last p pivots belong to X: their block of the inverse is the covariance of beta
+        tail = f.L[q2:, q2:]
+        rows = self.inverse_rows(f, R, with_x=True)
+        columns = [*R, self.X]
+        leverage = w * sum(np.einsum("nk,nk->n", r, x) for r, x in zip(columns, rows, strict=True))
+        head = self.terms[0]
+        inner = f.L[:q2, :q2]
+        S_inverse = linalg.cho_solve((inner, True), np.eye(q2), check_finite=False) if q2 else np.zeros((0, 0))
         H3 = f.H[:, :q2].reshape(head.J, head.k, q2)
         blocks = [f.D_inverse + np.matmul(np.matmul(H3, S_inverse), np.swapaxes(H3, 1, 2))]
         for t in self.terms[1:]:
             at = t.first - self.q1 + np.arange(t.q).reshape(t.J, t.k)
             blocks.append(S_inverse[at[:, :, None], at[:, None, :]])
-        return [tt @ block @ tt.T for tt, block in zip(T, blocks, strict=True)]
+        return Precision(tail @ tail.T, [t @ block @ t.T for t, block in zip(T, blocks, strict=True)], leverage)
 
     def theta_gradient(self, u, direct: Array, score: Array, lam, weighted_rows: list[Array]) -> Array:
         """Sum over rows of z_r (direct u_c + score lambda_c + 2 w q_c) for each free entry (r, c)."""
@@ -267,8 +275,8 @@ class Blocked:
     def laplace(self, model: RowModel, point: Point, u: Array, *, gradient: bool = True) -> Evaluation:
         """The Laplace deviance of every lane, and its gradient."""
         lanes = [
-            self._laplace(model.take(np.array([i])), point.theta[i], point.beta[i], _lane(point.scale, i), u[i], gradient)
-            for i in range(len(point.theta))
+            self._laplace(model.take(np.array([i])), theta, beta, _lane(point.scale, i), u[i], gradient)
+            for i, (theta, beta) in enumerate(zip(point.theta, point.beta, strict=True))
         ]
         return _stacked(lanes)
 
@@ -284,7 +292,7 @@ class Blocked:
 
     def _laplace(self, model, theta, beta, scale, u, gradient, joint=False) -> Evaluation:
         with np.errstate(all="ignore"):
-            T, R = self.rotated(theta)
+            R = self.rotated(theta)[1]
             try:
                 beta, u, eta, rows, value = self._mode(model, R, beta, scale, u, joint)
                 f = self.factor(rows.fisher[0], R, with_x=joint)

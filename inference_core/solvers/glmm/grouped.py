@@ -55,6 +55,15 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(slots=True)
+class Precision:
+    """What is known at a mode, expected weights: lme4's RX factor and its relatives."""
+
+    beta: Array  # (p, p) information about beta, u eliminated
+    b_blocks: list[Array]  # (J, k, k) a factor: covariance of the effects of each level, theta and beta held
+    leverage: Array  # (n,) rows of the design's own order
+
+
+@dataclass(slots=True)
 class Modes:
     """The modes of u and what was computed there."""
 
@@ -178,26 +187,28 @@ class Grouped:
         """Z'WZ, Z'WZ T, the inverse of M = T'Z'WZ T + I and log |M|."""
         k = self.k
         A = self.z_squares(weights)
-        AT = [[_sum(A[a][d] * T[:, d, b, None] for d in range(b, k)) for b in range(k)] for a in range(k)]
+        AT = [[plane_sum(A[a][d] * T[:, d, b, None] for d in range(b, k)) for b in range(k)] for a in range(k)]
         M: Any = [[None] * k for _ in range(k)]
         for a in range(k):
             for b in range(a, k):
-                M[a][b] = M[b][a] = _sum(T[:, d, a, None] * AT[d][b] for d in range(a, k)) + (1.0 if a == b else 0.0)
+                entry = plane_sum(T[:, d, a, None] * AT[d][b] for d in range(a, k))
+                M[a][b] = M[b][a] = entry + 1.0 if a == b else entry
         inverse, log_det = pl.invert(M)
         return A, AT, inverse, log_det
 
     def into_u(self, T: Array, v: Vector) -> Vector:
         """T'v."""
-        return [_sum(T[:, a, b, None] * v[a] for a in range(b, self.k)) for b in range(self.k)]
+        return [plane_sum(T[:, a, b, None] * v[a] for a in range(b, self.k)) for b in range(self.k)]
 
     def leverage_planes(self, T: Array, M_inverse: pl.Planes) -> pl.Planes:
         """T M^-1 T'."""
         k = self.k
-        half = [[_sum(T[:, a, b, None] * M_inverse[b][c] for b in range(a + 1)) for c in range(k)] for a in range(k)]
+        R = range(k)
+        half = [[plane_sum(T[:, a, b, None] * M_inverse[b][c] for b in range(a + 1)) for c in R] for a in R]
         out: Any = [[None] * k for _ in range(k)]
         for a in range(k):
             for b in range(a, k):
-                out[a][b] = out[b][a] = _sum(half[a][c] * T[:, b, c, None] for c in range(b + 1))
+                out[a][b] = out[b][a] = plane_sum(half[a][c] * T[:, b, c, None] for c in range(b + 1))
         return out
 
     def quadratic(self, planes: pl.Planes) -> Array:
@@ -227,13 +238,13 @@ class Grouped:
         planes = self.unpack(u)
         eta = fixed + self.random_part(T, planes)
         rows = model(eta, point.scale)
-        value = self.by_group(rows.deviance) + _square(planes)
+        value = self.by_group(rows.deviance) + plane_square(planes)
         if not np.all(np.isfinite(value)):  # a warm start that no longer makes sense
             lost = ~np.isfinite(value)
             planes = [np.where(lost, 0.0, x) for x in planes]
             eta = fixed + self.random_part(T, planes)
             rows = model(eta, point.scale)
-            value = self.by_group(rows.deviance) + _square(planes)
+            value = self.by_group(rows.deviance) + plane_square(planes)
         decrement = np.zeros_like(value)
         for _ in range(_MODE_STEPS):
             step, decrement, exact = self._step(rows, T, planes)
@@ -250,14 +261,14 @@ class Grouped:
         gradient = [t - x for t, x in zip(self.into_u(T, self.z_sums(rows.score)), u, strict=True)]
         inverse = self.factor(rows.observed, T)[2]
         step = pl.times_vector(inverse, gradient)
-        decrement = _dot(gradient, step)
+        decrement = plane_dot(gradient, step)
         exact = np.ones(decrement.shape, dtype=bool)
         if rows.observed is not rows.fisher:
             exact = (decrement >= 0) & np.isfinite(decrement) & (inverse[0][0] > 0)
             if not np.all(exact):
                 safe = pl.times_vector(self.factor(rows.fisher, T)[2], gradient)
                 step = [np.where(exact, x, y) for x, y in zip(step, safe, strict=True)]
-                decrement = _dot(gradient, step)
+                decrement = plane_dot(gradient, step)
         return step, decrement, exact
 
     def _descend(self, model, point, fixed, T, u, step, value, rows, eta):
@@ -269,7 +280,7 @@ class Grouped:
             trial = [x + size * d for x, d in zip(u, step, strict=True)]
             trial_eta = fixed + self.random_part(T, trial)
             trial_rows = model(trial_eta, point.scale)
-            trial_value = self.by_group(trial_rows.deviance) + _square(trial)
+            trial_value = self.by_group(trial_rows.deviance) + plane_square(trial)
             bad = ~(trial_value <= value + _ROUNDING * (1.0 + np.abs(value)))
             if not np.any(bad):
                 break
@@ -355,7 +366,8 @@ class Grouped:
         times = self.multiplicity
         parts = []
         for r, c in self.entries:
-            value = z_via[r] * m.u[c] + 2.0 * _sum(m.AT[r][d] * sensitivity[d][c] for d in range(k)) + z_score[r] * lam[c]
+            value = z_via[r] * m.u[c] + z_score[r] * lam[c]
+            value = value + 2.0 * plane_sum(m.AT[r][d] * sensitivity[d][c] for d in range(k))
             value = value + (z_direct[r] * m.u[c] if z_direct is not None else quadrature[1])
             parts.append(np.sum(value if times is None else value * times, axis=1))
         residual = via - 2.0 * score
@@ -364,7 +376,7 @@ class Grouped:
         gradient = [np.stack(parts, axis=1), residual @ self.X]
         if point.scale is not None:
             s = model.scale_rows(m.eta, point.scale, rows)
-            by_group = self.by_group(lev * s.fisher) + _dot(lam, self.into_u(T, self.z_sums(s.score)))
+            by_group = self.by_group(lev * s.fisher) + plane_dot(lam, self.into_u(T, self.z_sums(s.score)))
             by_group = by_group + (self.by_group(s.deviance) if scale_part is None else scale_part)
             gradient.append(np.sum(by_group if times is None else by_group * times, axis=1)[:, None])
         return np.concatenate(gradient, axis=1)
@@ -377,7 +389,7 @@ def gauss_hermite(n_nodes: int) -> tuple[Array, Array]:
     return z, np.log(w) - 0.5 * np.log(2.0 * np.pi)
 
 
-def _sum(terms: Any) -> Array:
+def plane_sum(terms: Any) -> Array:
     """Sum of planes without the 0 that sum() starts from."""
     iterator = iter(terms)
     total = next(iterator)
@@ -386,9 +398,11 @@ def _sum(terms: Any) -> Array:
     return total
 
 
-def _dot(left: Vector, right: Vector) -> Array:
-    return _sum(x * y for x, y in zip(left, right, strict=True))
+def plane_dot(left: Vector, right: Vector) -> Array:
+    """Inner products by group."""
+    return plane_sum(x * y for x, y in zip(left, right, strict=True))
 
 
-def _square(u: Vector) -> Array:
-    return _sum(x * x for x in u)
+def plane_square(u: Vector) -> Array:
+    """U'u by group."""
+    return plane_sum(x * x for x in u)

@@ -14,7 +14,7 @@ from inference_core.solvers.lmm import planes as pl
 from inference_core.solvers.lmm.structure import to_matrix
 from inference_core.states import Array
 
-from .grouped import Evaluation, Grouped, Point, Vector, _dot, _square, _sum
+from .grouped import Evaluation, Grouped, Point, Precision, Vector, plane_dot, plane_square, plane_sum
 from .rows import RowModel
 
 _STEPS = 80
@@ -38,7 +38,7 @@ class JointFactor:
     def solve(self, right_u: Vector, right_beta: Array) -> tuple[Vector, Array]:
         """The Hessian's inverse times (right_u, right_beta); right_beta already sums groups as often as they count."""
         counted = right_u if self.times is None else [x * self.times for x in right_u]
-        taken = _sum(np.matmul(c, x[:, :, None])[:, :, 0] for c, x in zip(self.C, counted, strict=True))
+        taken = plane_sum(np.matmul(c, x[:, :, None])[:, :, 0] for c, x in zip(self.C, counted, strict=True))
         beta = np.linalg.solve(self.S, (right_beta - taken)[:, :, None])[:, :, 0]
         own = pl.times_vector(self.M_inverse, right_u)
         return [x - np.matmul(beta[:, None, :], c)[:, 0] for x, c in zip(own, self.C, strict=True)], beta
@@ -52,13 +52,13 @@ def joint_factor(design: Grouped, weights: Array, T: Array) -> JointFactor:
     for a in range(k):
         wz = weights * design.Z[:, a]
         cross.append(np.stack([design.by_group(wz * design.X[:, j]) for j in range(p)], axis=1))
-    right = [_sum(T[:, a, b, None, None] * cross[a] for a in range(b, k)) for b in range(k)]
-    C = [_sum(inverse[b][c][:, None] * right[c] for c in range(k)) for b in range(k)]
+    right = [plane_sum(T[:, a, b, None, None] * cross[a] for a in range(b, k)) for b in range(k)]
+    C = [plane_sum(inverse[b][c][:, None] * right[c] for c in range(k)) for b in range(k)]
     times = design.multiplicity
     counted = weights if times is None else weights * np.take(times, design.group, axis=1)
     gram = np.matmul(design.X.T * counted[:, None, :], design.X)
     weighted = right if times is None else [r * times[:, None, :] for r in right]
-    S = gram - _sum(np.matmul(r, np.swapaxes(c, 1, 2)) for r, c in zip(weighted, C, strict=True))
+    S = gram - plane_sum(np.matmul(r, np.swapaxes(c, 1, 2)) for r, c in zip(weighted, C, strict=True))
     return JointFactor(A, AT, inverse, log_det, C, 0.5 * (S + np.swapaxes(S, 1, 2)), times)
 
 
@@ -79,7 +79,7 @@ def _joint_laplace(design, model, theta, scale, beta, u, gradient):
     def state(beta, planes):
         eta = beta @ design.X.T + design.offset + design.random_part(T, planes)
         rows = model(eta, scale)
-        return eta, rows, np.sum((design.by_group(rows.deviance) + _square(planes)) * sums, axis=1)
+        return eta, rows, np.sum((design.by_group(rows.deviance) + plane_square(planes)) * sums, axis=1)
 
     eta, rows, value = state(beta, planes)
     decrement = np.full(len(theta), np.inf)
@@ -88,7 +88,7 @@ def _joint_laplace(design, model, theta, scale, beta, u, gradient):
         counted = rows.score if times is None else rows.score * np.take(times, design.group, axis=1)
         right_beta = counted @ design.X
         step_u, step_beta = joint_factor(design, rows.observed, T).solve(right_u, right_beta)
-        decrement = np.sum(_dot(right_u, step_u) * sums, axis=1)
+        decrement = np.sum(plane_dot(right_u, step_u) * sums, axis=1)
         decrement = decrement + np.sum(right_beta * step_beta, axis=1)
         exact = np.ones(len(theta), dtype=bool)
         if rows.observed is not rows.fisher:
@@ -128,28 +128,19 @@ def _joint_laplace(design, model, theta, scale, beta, u, gradient):
     parts = []
     for r, c in design.entries:
         part = z_direct[r] * planes[c] + z_score[r] * lam_u[c]
-        part = part + 2.0 * _sum(fisher.AT[r][d] * fisher.M_inverse[d][c] for d in range(design.k))
+        part = part + 2.0 * plane_sum(fisher.AT[r][d] * fisher.M_inverse[d][c] for d in range(design.k))
         parts.append(np.sum(part * sums, axis=1))
     out = [np.stack(parts, axis=1)]
     if scale is not None:
         s = model.scale_rows(eta, scale, rows)
         total = design.by_group(s.deviance + lev * s.fisher + (lam_beta @ design.X.T) * s.score)
-        total = total + _dot(lam_u, design.into_u(T, design.z_sums(s.score)))
+        total = total + plane_dot(lam_u, design.into_u(T, design.z_sums(s.score)))
         out.append(np.sum(total * sums, axis=1)[:, None])
     return Evaluation(deviance, np.concatenate(out, axis=1), packed, beta)
 
 
-@dataclass(slots=True)
-class Precision:
-    """What is known about (u, beta) at a mode, Fisher weights: lme4's RX factor and its relatives."""
-
-    beta: Array  # (B, p, p) information about beta
-    b_blocks: Array  # (B, J, k, k) T M^-1 T', covariance of each group's effects given theta and beta
-    leverage: Array  # (B, n)
-
-
 def precision(design: Grouped, model: RowModel, point: Point, u: Array) -> Precision:
-    """Information about beta and the conditional covariances at the mode next to u."""
+    """Information about beta and the conditional covariances at the mode u (1, q) of one lane."""
     with np.errstate(all="ignore"):
         T = to_matrix(point.theta, design.entries, design.k)
         eta = point.beta @ design.X.T + design.offset + design.random_part(T, design.unpack(u))
@@ -157,11 +148,9 @@ def precision(design: Grouped, model: RowModel, point: Point, u: Array) -> Preci
         f = joint_factor(design, rows.fisher, T)
         blocks = design.leverage_planes(T, f.M_inverse)
         k = design.k
-        b_blocks = np.stack([np.stack([blocks[a][b] for b in range(k)], axis=-1) for a in range(k)], axis=-2)
-        lev = design.quadratic(blocks)
-        TC = [_sum(T[:, a, b, None, None] * f.C[b] for b in range(a + 1)) for a in range(k)]
-        shifted = design.X - _sum(
-            np.swapaxes(TC[a], 1, 2)[:, design.group] * design.Z[:, a, None] for a in range(k)
-        )
-        lev = lev + np.einsum("bnp,bpn->bn", shifted, np.linalg.solve(f.S, np.swapaxes(shifted, 1, 2)))
-        return Precision(f.S, b_blocks, rows.fisher * lev)
+        grid = np.stack([np.stack([blocks[a][b][0] for b in range(k)], axis=-1) for a in range(k)], axis=-2)
+        TC = [plane_sum(T[:, a, b, None, None] * f.C[b] for b in range(a + 1)) for a in range(k)]
+        taken = plane_sum(TC[a][0].T[design.group] * design.Z[:, a, None] for a in range(k))
+        rest = design.X - taken
+        lev = design.quadratic(blocks)[0] + np.einsum("np,np->n", rest, np.linalg.solve(f.S[0], rest.T).T)
+        return Precision(f.S[0], [grid], rows.fisher[0] * lev)

@@ -1,0 +1,387 @@
+"""Fits of GLMMs, one or many: starts, the outer search, the Hessian at the optimum, refits to other responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from inference_core.families import Family, with_params
+from inference_core.solvers.irls import maximise
+from inference_core.states import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_SEPARATED, Array
+
+from .bfgs import FIT_TOL, REPLICATE_TOL, BfgsResult, bfgs
+from .grouped import Grouped
+from .problem import Problem
+
+SINGULAR = 1e-4  # diagonal of T below which a fit is singular, as lme4 has it
+RUNAWAY = 30.0  # |eta| beyond which a fitted probability or rate is at its edge
+_STEP = 1e-3  # of central differences of the gradient, in standard errors
+_STARTS = (0.5, 0.1, 2.0)  # first T as multiples of I; the later ones where the first end looks doubtful
+_LANE_NUMBERS = 2.5e5  # rows times lanes worked at once
+
+
+@dataclass(slots=True)
+class Optimum:
+    """Where one fit ended, in working coordinates."""
+
+    x: Array  # (m,) theta, beta, log scale
+    u: Array  # (q,)
+    deviance: float  # as the rule of integration defines it, data-only constants left out
+    gradient: Array  # in what is searched
+    hessian: Array  # (s, s) of the deviance in what is searched
+    decrement: float  # half g'H^-1 g, deviance units
+    converged: bool
+    n_iter: int
+
+
+@dataclass(slots=True)
+class Refits:
+    """Estimates of B refits, in the units of the data."""
+
+    theta: Array  # (B, m)
+    beta: Array  # (B, p)
+    scale: Array | None  # (B,) log of the scale parameter
+    deviance: Array  # (B,)
+    u: Array  # (B, q)
+    status: Array  # (B,) int8, see states.DRAW_REASONS
+    n_iter: Array  # (B,)
+
+
+class _Objective:
+    """The deviance as a function of what is searched; keeps modes (and beta for nAGQ = 0) as warm starts."""
+
+    def __init__(self, problem: Problem, x: Array, u: Array) -> None:
+        self.problem, self.x, self.u = problem, x.copy(), u.copy()
+        self._lanes: Array | None = None
+        self._part: Problem = problem
+
+    def __call__(self, searched: Array, lanes: Array) -> tuple[Array, Array]:
+        p = self.problem
+        part = self._problem_of(lanes)
+        x = self.x[lanes]
+        x[:, p.searched] = searched
+        found = part.evaluate(x, self.u[lanes])
+        assert found.gradient is not None
+        good = np.isfinite(found.deviance)
+        at = lanes[good]
+        self.u[at] = found.u[good]
+        if p.n_agq == 0:
+            self.x[at, p.n_theta : p.n_theta + p.design.p] = found.beta[good]
+        return np.where(good, found.deviance, np.inf), found.gradient
+
+    def _problem_of(self, lanes: Array) -> Problem:
+        """The problem of these lanes; lanes repeat from one evaluation to the next, so the last one is kept."""
+        if self._lanes is None or lanes.size != self._lanes.size or not np.array_equal(lanes, self._lanes):
+            self._lanes = lanes.copy()
+            self._part = self.problem
+            if lanes.size < self.u.shape[0]:
+                p = self.problem
+                self._part = Problem(
+                    p.design.take(lanes), p.model.take(lanes), p.terms, p.n_agq, p.to_data, p.maps
+                )
+        return self._part
+
+
+def optimise(problem: Problem, *, max_iter: int = 200, start: Array | None = None) -> Optimum:
+    """Fit one model: BFGS, the exact-difference Hessian at its end, and Newton steps with it.
+
+    Parameters
+    ----------
+    problem : Problem
+        With responses of one lane.
+    max_iter : int
+        Largest number of outer steps.
+    start : (m,) array, optional
+        Working coordinates to begin at.
+
+    Notes
+    -----
+    Where the end is singular, not settled, or no minimum, the search is repeated from other T and the best end taken.
+    """
+    best = None
+    for attempt, height in enumerate(_STARTS):
+        x0, H0 = first_guess(problem, height)
+        if start is not None and attempt == 0:
+            x0 = start
+        found = _search(problem, x0, H0, max_iter)
+        if best is None or (np.isfinite(found.deviance) and not found.deviance >= best.deviance - 1e-7):
+            best = found
+        if best.converged and not _doubtful(problem, best):
+            break
+    assert best is not None
+    return best
+
+
+def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
+    objective = _Objective(problem, x0[None], np.zeros((1, problem.design.q)))
+    lane = np.zeros(1, dtype=int)
+    result = bfgs(objective, x0[None, problem.searched], H0, tol=FIT_TOL, max_iter=max_iter)
+    value, g = objective(result.x, lane)
+    x = objective.x[0].copy()
+    x[problem.searched] = result.x[0]
+    x, u = canonical(problem, x, objective.u[0])
+    end = Optimum(
+        x, u, float(value[0]), g[0], np.full(H0.shape, np.nan), np.inf, bool(result.converged[0]), int(result.n_iter[0])
+    )
+    return _polish(problem, end, result.inverse_hessian[0])
+
+
+def _polish(problem: Problem, end: Optimum, inverse_hessian: Array) -> Optimum:
+    """Newton steps with the Hessian by differences until the gradient is gone to rounding."""
+    guess = inverse_hessian
+    for _ in range(4):
+        if not np.isfinite(end.deviance):
+            return end
+        _, gradient = _value(problem, end.x, end.u)
+        H = hessian(problem, end.x, end.u, guess)
+        positive, step, decrement = _newton_step(H, gradient)
+        end = replace(end, hessian=H, gradient=gradient, decrement=decrement)
+        if not positive:
+            return replace(end, converged=False)
+        if decrement < 1e-13:
+            return replace(end, converged=True)
+        if decrement > 1e-2 or float(np.max(np.abs(step))) > 1.0:
+            return replace(end, converged=end.converged and decrement < 1e-6)
+        trial = end.x.copy()
+        trial[problem.searched] += step
+        found = problem.evaluate(trial[None], end.u[None])
+        if not found.deviance[0] <= end.deviance + 1e-9 * (1.0 + abs(end.deviance)):
+            return replace(end, converged=decrement < 1e-6)
+        if problem.n_agq == 0:
+            trial[problem.n_theta : problem.n_theta + problem.design.p] = found.beta[0]
+        x, u = canonical(problem, trial, found.u[0])
+        end = replace(end, x=x, u=u, deviance=float(found.deviance[0]), converged=decrement < 1e-6)
+        guess = np.linalg.inv(H)
+    return end
+
+
+def _value(problem: Problem, x: Array, u: Array) -> tuple[float, Array]:
+    found = problem.evaluate(x[None], u[None])
+    assert found.gradient is not None
+    return float(found.deviance[0]), found.gradient[0]
+
+
+def _newton_step(H: Array, gradient: Array) -> tuple[bool, Array, float]:
+    values, vectors = np.linalg.eigh(H) if np.all(np.isfinite(H)) else (np.array([-1.0]), np.eye(1))
+    if values[0] <= 1e-9 * max(values[-1], 1e-300):
+        return False, np.zeros_like(gradient), np.inf
+    along = vectors.T @ gradient
+    return True, -vectors @ (along / values), 0.5 * float(np.sum(along**2 / values))
+
+
+def _doubtful(problem: Problem, end: Optimum) -> bool:
+    """Whether another start might end lower: at or near a boundary of Sigma."""
+    return bool(np.any(np.abs(diagonal(problem, problem.to_data @ end.x)) < 0.01))
+
+
+def hessian(problem: Problem, x: Array, u: Array, inverse_hessian: Array) -> Array:
+    """Second derivatives in what is searched, by central differences of the exact gradient; all points are lanes."""
+    s = problem.searched
+    spread = np.sqrt(2.0 * np.clip(np.diagonal(inverse_hessian), 1e-12, 1e6))
+    h = np.clip(_STEP * spread, 1e-6, 1e-2)
+    points = np.repeat(x[None], 2 * s.size, axis=0)
+    points[np.arange(s.size), s] += h
+    points[s.size + np.arange(s.size), s] -= h
+    lanes = np.zeros(2 * s.size, dtype=int) if _by_lane(problem) else slice(None)
+    found = problem.evaluate(points, np.repeat(u[None], 2 * s.size, axis=0), lanes)
+    assert found.gradient is not None
+    H = (found.gradient[: s.size] - found.gradient[s.size :]) / (2.0 * h[:, None])
+    return 0.5 * (H + H.T)
+
+
+def _by_lane(problem: Problem) -> bool:
+    """Whether something differs by lane, so that one lane must be named for every point."""
+    design = problem.design
+    return problem.model.y.shape[0] > 1 or design.multiplicity is not None
+
+
+# ---- starts ------------------------------------------------------------------------------------------------
+
+
+def first_guess(problem: Problem, height: float) -> tuple[Array, Array]:
+    """Working coordinates to start at, and the inverse Hessian there: beta of the model without random effects."""
+    design, model = problem.design, problem.model
+    y = model.y[0]
+    w = None if model.weights is None else np.atleast_2d(model.weights)[0]
+    family = model.family
+    simple: Family = family
+    if family.name == "negative_binomial":
+        simple = with_params(family, family.params or (1.0,))
+    plain = maximise(design.X, y, simple, w, design.offset, tol=1e-6, max_iter=12)
+    beta = np.where(np.isfinite(plain.coef), plain.coef, 0.0)
+    if family.name == "binomial" and np.max(np.abs(plain.eta)) > 15.0:  # separated without random effects
+        beta = np.clip(beta, -3.0, 3.0)
+    eta = design.X @ beta + design.offset
+    _, unit = simple.score_weight(eta, y)
+    scale = _first_scale(problem, simple, eta, y, w)
+    phi = np.exp(scale) if scale is not None and family.name != "negative_binomial" else 1.0
+    unit = np.where(np.isfinite(unit), unit, 0.0) * (1.0 if w is None else w) / phi
+    size = height
+    if phi != 1.0:  # effects in units of the noise on the link scale
+        size = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-12)))
+    theta = np.concatenate([[size if a == b else 0.0 for a, b in t.entries] for t in problem.terms])
+    curvature = np.concatenate([np.full(len(t.entries), 4.0 * t.J / max(size, 0.3) ** 2 / 4.0) for t in problem.terms])
+    if phi != 1.0:
+        curvature = np.concatenate([np.full(len(t.entries), t.J / size**2) for t in problem.terms])
+    x = np.concatenate([theta, beta, [] if scale is None else [scale]])
+    H0 = np.zeros((x.size, x.size))
+    m, p = problem.n_theta, design.p
+    H0[np.arange(m), np.arange(m)] = 1.0 / curvature
+    H0[m : m + p, m : m + p] = _first_covariance(problem, x, unit)
+    if scale is not None:
+        H0[-1, -1] = 1.0 / max(float(design.n), 4.0)
+    return x, H0[np.ix_(problem.searched, problem.searched)]
+
+
+def _first_covariance(problem: Problem, x: Array, unit: Array) -> Array:
+    """Half the covariance of beta, random effects allowed for; of the model without them where that fails."""
+    design = problem.design
+    try:
+        found = problem.evaluate(x[None], np.zeros((1, design.q)), gradient=False)
+        information = problem.precision(x, found.u[0]).beta
+        covariance = np.linalg.inv(information) / 2.0
+        if np.all(np.isfinite(covariance)) and np.all(np.diagonal(covariance) > 0):
+            return covariance
+    except np.linalg.LinAlgError:
+        pass
+    gram = (design.X.T * unit) @ design.X
+    return np.linalg.inv(gram + 1e-8 * np.trace(gram) * np.eye(design.p)) / 2.0
+
+
+def _first_scale(problem: Problem, family: Family, eta: Array, y: Array, w: Array | None) -> float | None:
+    if not problem.n_scale:
+        return None
+    if family.name == "negative_binomial":
+        mu = family.link.inverse(eta)
+        excess = float(np.mean((y - mu) ** 2 - mu))
+        theta = float(np.mean(mu**2)) / excess if excess > 0 else 100.0
+        return float(np.log(np.clip(2.0 * theta, 0.1, 1e4)))
+    phi = family.dispersion_from(y, eta, w, float(max(y.size - problem.design.p, 1)))
+    return float(np.log(max(0.5 * phi, 1e-12)))
+
+
+# ---- coordinates -------------------------------------------------------------------------------------------
+
+
+def diagonal(problem: Problem, x: Array) -> Array:
+    """Diagonal entries of all T in x (..., m)."""
+    places, at = [], 0
+    for t in problem.terms:
+        places += [at + i for i, (a, b) in enumerate(t.entries) if a == b]
+        at += len(t.entries)
+    return x[..., places]
+
+
+def canonical(problem: Problem, x: Array, u: Array) -> tuple[Array, Array]:
+    """Columns of T turned so that the diagonal is >= 0, and u with them: x (..., m), u (..., q)."""
+    x, u = x.copy(), u.copy()
+    at, first = 0, 0
+    for t in problem.terms:
+        k = t.Z.shape[1]
+        effects = u[..., first : first + t.J * k].reshape(*u.shape[:-1], t.J, k)
+        for i, (a, b) in enumerate(t.entries):
+            if a != b:
+                continue
+            sign = np.where(x[..., at + i] < 0, -1.0, 1.0)
+            for j, (_, column) in enumerate(t.entries):
+                if column == b:
+                    x[..., at + j] = x[..., at + j] * sign
+            effects[..., b] *= sign[..., None]
+        u[..., first : first + t.J * k] = effects.reshape(*u.shape[:-1], t.J * k)
+        at += len(t.entries)
+        first += t.J * k
+    return x, u
+
+
+# ---- refits ------------------------------------------------------------------------------------------------
+
+
+def refit(problem: Problem, optimum: Optimum, *, tol: float = REPLICATE_TOL, max_iter: int = 60) -> Refits:
+    """Fit the lanes of ``problem`` (``with_responses``, ``with_multiplicity``), starting at the original's optimum.
+
+    Lanes that do not settle are tried once more from a cold start; what is left carries a reason code.
+    """
+    B = _lanes_of(problem)
+    chunk = max(1, int(_LANE_NUMBERS // max(problem.design.n, 1)))
+    parts = []
+    for start in range(0, B, chunk):
+        lanes = np.arange(start, min(start + chunk, B))
+        part = problem if lanes.size == B else Problem(
+            problem.design.take(lanes), problem.model.take(lanes), problem.terms, problem.n_agq, problem.to_data,
+            problem.maps,
+        )  # fmt: skip
+        parts.append(_refit(part, lanes.size, optimum, tol, max_iter))
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    scale = None if parts[0].scale is None else joined("scale")
+    return Refits(
+        joined("theta"), joined("beta"), scale, joined("deviance"), joined("u"), joined("status"), joined("n_iter")
+    )
+
+
+def _lanes_of(problem: Problem) -> int:
+    times = problem.design.multiplicity
+    return max(problem.model.y.shape[0], 1 if times is None else times.shape[0])
+
+
+def _refit(problem: Problem, B: int, optimum: Optimum, tol: float, max_iter: int) -> Refits:
+    s = problem.searched
+    x = np.repeat(optimum.x[None], B, axis=0)
+    # an exact zero on the diagonal of T is a stationary point of every lane: start beside it
+    at_zero = np.abs(optimum.x) < 1e-3
+    at_zero[problem.n_theta :] = False
+    x[:, at_zero] += 0.05
+    objective = _Objective(problem, x, np.repeat(optimum.u[None], B, axis=0))
+    result = bfgs(objective, x[:, s], _safe_inverse(optimum.hessian), tol=tol, max_iter=max_iter)
+    lost = np.flatnonzero(~result.converged)
+    if lost.size:
+        _second_chance(problem, objective, result, lost, optimum, tol, max_iter)
+    full = objective.x
+    full[:, s] = result.x
+    full, u = canonical(problem, full, objective.u)
+    status = np.where(result.converged, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8)
+    point = problem.split(full)
+    if problem.model.family.name in ("binomial", "poisson", "negative_binomial"):
+        fixed = point.beta @ problem.design.X.T + problem.design.offset
+        status[np.max(np.abs(fixed), axis=1) > RUNAWAY] = DRAW_SEPARATED
+    data = full @ problem.to_data.T
+    out = problem.split(data)
+    return Refits(out.theta, out.beta, out.scale, result.deviance, u, status, result.n_iter)
+
+
+def _second_chance(problem, objective, result: BfgsResult, lost: Array, optimum: Optimum, tol, max_iter) -> None:
+    """Cold starts for lanes that failed: T = I / 2 and no effects, curvature of the diagonal alone."""
+    s = problem.searched
+    x = np.repeat(optimum.x[None], lost.size, axis=0)
+    at = 0
+    for t in problem.terms:
+        for i, (a, b) in enumerate(t.entries):
+            x[:, at + i] = 0.5 if a == b else 0.0
+        at += len(t.entries)
+    part = Problem(
+        problem.design.take(lost), problem.model.take(lost), problem.terms, problem.n_agq, problem.to_data, problem.maps
+    )
+    again = _Objective(part, x, np.zeros((lost.size, problem.design.q)))
+    H0 = np.diag(np.diagonal(_safe_inverse(optimum.hessian)))
+    second = bfgs(again, x[:, s], H0, tol=tol, max_iter=2 * max_iter)
+    better = second.converged | (second.deviance < result.deviance[lost])
+    at_lanes = lost[better]
+    for name in ("x", "deviance", "gradient", "converged"):
+        getattr(result, name)[at_lanes] = getattr(second, name)[better]
+    result.n_iter[lost] += second.n_iter
+    objective.x[at_lanes] = again.x[better]
+    objective.u[at_lanes] = again.u[better]
+
+
+def _safe_inverse(H: Array) -> Array:
+    """Inverse of the Hessian with eigenvalues kept above a share of the largest."""
+    values, vectors = np.linalg.eigh(H)
+    values = np.maximum(np.abs(values), 1e-4 * np.max(np.abs(values)))
+    return (vectors / values) @ vectors.T
+
+
+def groups_counted(problem: Problem) -> bool:
+    """Whether this problem can weight groups lane by lane."""
+    return isinstance(problem.design, Grouped)
