@@ -43,7 +43,8 @@ class Cases:
     times: np.ndarray  # (n,) how often the row is in this data set; 0 rows are not drawn
     lines: tuple[np.ndarray, ...] = ()  # each (k, 2): a fitted line, curve, or the bar of a mean
     real_lines: tuple[np.ndarray, ...] = ()  # the lines of the real data, dotted (pane B only)
-    end_words: tuple[str, str] = ("", "")  # the name and the value at the end of the line
+    end_words: tuple[str, str] = ("", "")  # the name and the value at the end of a line
+    end_line: int = -1  # which line they belong to
 
 
 def left_padding(labels: tuple[str, ...]) -> int:
@@ -93,7 +94,7 @@ def _end_columns(cases: Cases, frame: Frame) -> dict[str, list]:
     if not cases.lines or not cases.end_words[1]:
         return {"y": [], "name": [], "value": []}
     low, high = frame.y_axis
-    y = float(np.clip(cases.lines[-1][-1, 1], low + 0.1 * (high - low), high - 0.02 * (high - low)))
+    y = float(np.clip(cases.lines[cases.end_line][-1, 1], low + 0.1 * (high - low), high - 0.02 * (high - low)))
     return {"y": [y], "name": [cases.end_words[0]], "value": [cases.end_words[1]]}
 
 

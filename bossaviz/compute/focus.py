@@ -43,6 +43,7 @@ class Focus:
     up: np.ndarray  # (n,) the response of every row
     numbers: np.ndarray  # (n,) which row of the frame each kept row is, from 1
     focal: str = ""  # the column across; "" for the response itself
+    end_line: int = -1  # the line at which the coefficient is written
 
     def lines(self, coef: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the model's lines for ``coef`` (p,), each (k, 2)."""
@@ -66,6 +67,7 @@ class Focus:
         return Cases(
             x=self.x, y=y, row=self.numbers[self.rows], times=count, lines=self.lines(coef),
             real_lines=() if real is None else self.lines(real), end_words=words,
+            end_line=self.end_line,
         )  # fmt: skip
 
 
@@ -92,7 +94,8 @@ def focus_on(model: Any, term: str, words: Any, decimals: int) -> Focus:
     partner = next((name for name in names if name != focal), None)
     kind = "strip" if focal in grouped else "scatter"
     place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped))
-    return _against(place, inverse, column, words, decimals)
+    level = parts[column][0].plus if kind == "strip" and len(parts[column]) == 1 else ""
+    return _against(place, inverse, column, words, decimals, level)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +111,7 @@ class Place:
     grouped: frozenset[str]  # columns that the model treats as groups
 
 
-def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int) -> Focus:
+def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int, level: str) -> Focus:
     bundle, kind, focal = place.model.bundle, place.kind, place.focal
     values = place.data[focal]
     if kind == "strip":
@@ -141,7 +144,8 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int)
     )
     held = tuple(n for n in place.used if n not in (focal, place.partner))
     return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, words.quantity, decimals, held, y.size,
-                 stand, y, np.flatnonzero(bundle.valid_mask) + 1, focal)  # fmt: skip
+                 stand, y, np.flatnonzero(bundle.valid_mask) + 1, focal,
+                 tick_words.index(level) if level in tick_words else -1)  # fmt: skip
 
 
 def _grids(place: Place, stand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

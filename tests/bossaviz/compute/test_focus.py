@@ -108,3 +108,12 @@ def test_rows_are_numbered_as_in_the_frame():
     p = panel_of("body_mass_g ~ bill_length_mm", "penguins_na", {})
     rows = p._chart_a.data["points"]["row"].astype(int)
     np.testing.assert_array_equal(df["body_mass_g"].to_numpy()[rows - 1], p._chart_a.data["points"]["y"])
+
+
+@pytest.mark.parametrize("level", ["6", "8"])
+def test_a_difference_is_written_at_the_bar_of_its_level(level):
+    p = panel_of("mpg ~ factor(cyl)", "mtcars", {})
+    p.state.term = f"factor(cyl)[{level}]"
+    ends, lines = p._chart_a.data["ends"], lines_of(p)
+    at = lines["y"][lines["line"] == ["4", "6", "8"].index(level)]
+    assert ends["y"].tolist() == pytest.approx([at[0]])
