@@ -1,0 +1,154 @@
+"""Sums over clusters of a linear mixed model's scores, adjusted for the leverage of each cluster (CR0 and CR2).
+
+In rows scaled by the root of their weights V_j = I + Z_j Sigma Z_j' for cluster j, and both V_j and X_j (X'V^-1X)^-1
+X_j' are the identity and nothing outside the span of [Z_j, X_j]. A QR of [Z_j T, X_j, e_j] therefore brings every
+cluster down to matrices of the size of that span: no n_j x n_j matrix is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_core.states import Array
+
+from .dense import Term
+
+_CHUNK = 2_000_000  # numbers in one stack of clusters
+_NO_FREEDOM = 1e-8  # 1 - leverage below which a direction within a cluster has no residual
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterSums:
+    """J clusters, p columns; A_j the leverage adjustment (the identity for CR0), M = (X'V^-1X)^-1."""
+
+    scores: Array  # (J, p) X_j'V_j^-1 A_j e_j
+    spreads: Array  # (J, p, p) X_j'V_j^-1 A_j V_j A_j V_j^-1 X_j
+    overlaps: Array  # (J, p, p) X_j' A_j V_j^-1 X_j
+    bread: Array  # (p, p) M
+
+    @property
+    def vcov(self) -> Array:
+        """(p, p) M (sum of scores times themselves) M."""
+        half = self.scores @ self.bread
+        return half.T @ half
+
+    def df(self, L: Array) -> Array:
+        """Satterthwaite degrees of freedom of each row of L (m, p), the model's V taken for the truth.
+
+        The variance of l'b is a quadratic form sum_j (p_j'y)^2 with p_i'V p_j = delta_ij d_j - G_i'M G_j; its mean is
+        the trace of that matrix and its variance twice the sum of its squares. Source: Pustejovsky & Tipton (2018),
+        J. Bus. Econ. Stat. 36.
+        """
+        u = L @ self.bread
+        d = np.einsum("mp,jpq,mq->mj", u, self.spreads, u, optimize=True)
+        G = np.einsum("jpq,mq->mjp", self.overlaps, u)
+        GM = G @ self.bread
+        own = np.einsum("mjp,mjp->mj", G, GM)
+        cross = np.einsum("mjp,mjq->mpq", G, GM)
+        mean = d.sum(axis=1) - own.sum(axis=1)
+        squares = np.sum(d**2, axis=1) - 2.0 * np.sum(d * own, axis=1) + np.einsum("mpq,mqp->m", cross, cross)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return mean**2 / squares
+
+
+def cluster_sums(
+    X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, bread: Array, *,
+    weights: Array | None = None, adjust: bool = True,
+) -> ClusterSums:  # fmt: skip
+    """Sums of every cluster.
+
+    Parameters
+    ----------
+    X : (n, p) array
+    terms : sequence of Term
+        Every level of a term lies within one cluster.
+    T : sequence of (k, k) arrays
+        Relative factor of each term, in the units of the data.
+    e : (n,) array
+        Marginal residuals y - X b.
+    cluster : (n,) int array
+        0 .. J - 1, each used.
+    bread : (p, p) array
+        (X'V^-1X)^-1, V in units of sigma^2.
+    weights : (n,) array > 0, optional
+    adjust : bool
+        CR2: A_j = D_j' B_j^{+1/2} D_j with D_j'D_j = V_j and B_j = D_j (V_j - X_j M X_j') D_j'. Otherwise CR0.
+    """
+    J, p = int(cluster.max()) + 1, X.shape[1]
+    scores, spreads, overlaps = np.empty((J, p)), np.empty((J, p, p)), np.empty((J, p, p))
+    for which, z, x, residual in _reduced(X, terms, T, e, cluster, weights):
+        V = z @ z.transpose(0, 2, 1)
+        V[:, np.arange(V.shape[1]), np.arange(V.shape[1])] += 1.0
+        w, U = np.linalg.eigh(V)
+        solved = U @ ((U.transpose(0, 2, 1) @ x) / w[:, :, None])  # V^-1 x
+        c = solved
+        if adjust:
+            root = (U * np.sqrt(w)[:, None, :]) @ U.transpose(0, 2, 1)
+            inner = (U / np.sqrt(w)[:, None, :]) @ (U.transpose(0, 2, 1) @ x)  # V^-1/2 x
+            c = _adjustment(V, root, inner, bread) @ solved
+        scores[which] = np.einsum("jrp,jr->jp", c, residual)
+        spreads[which] = c.transpose(0, 2, 1) @ V @ c
+        overlaps[which] = x.transpose(0, 2, 1) @ c
+    return ClusterSums(scores, spreads, overlaps, bread)
+
+
+def _adjustment(V: Array, root: Array, inner: Array, bread: Array) -> Array:
+    """A = V^1/2 B^{+1/2} V^1/2, B = V (I - h) V, h = V^-1/2 x M x' V^-1/2, for a stack of clusters.
+
+    How many directions have no residual at all is read off I - h, whose eigenvalues lie in [0, 1]; those of B may
+    differ by many orders of magnitude.
+    """
+    free = np.eye(V.shape[1]) - inner @ bread @ inner.transpose(0, 2, 1)
+    lost = np.count_nonzero(np.linalg.eigvalsh(free) < _NO_FREEDOM, axis=1)
+    w, U = np.linalg.eigh(V @ free @ V)
+    keep = np.arange(w.shape[1])[None, :] >= lost[:, None]
+    scale = np.where(keep, 1.0 / np.sqrt(np.where(keep, np.maximum(w, 1e-300), 1.0)), 0.0)
+    return root @ ((U * scale[:, None, :]) @ U.transpose(0, 2, 1)) @ root
+
+
+def _reduced(
+    X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, weights: Array | None
+) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """Stacks of clusters of one shape: which they are, and R of [Z T, X, e] in its three parts."""
+    n, p = X.shape
+    J = int(cluster.max()) + 1
+    root = np.ones((n, 1)) if weights is None else np.sqrt(weights)[:, None]
+    effects = [root * (term.Z @ t) for term, t in zip(terms, T, strict=True)]
+    rest = root * np.column_stack([X, e])
+    local, widths = zip(*(_positions(term, cluster, J) for term in terms), strict=True)
+    order = np.argsort(cluster, kind="stable")
+    sizes = np.bincount(cluster, minlength=J)
+    starts = np.cumsum(sizes) - sizes
+    shapes, shape_of = np.unique(np.column_stack([sizes, *widths]), axis=0, return_inverse=True)
+    shape_of = shape_of.ravel()
+    for i, (size, *levels) in enumerate(shapes):
+        members = np.flatnonzero(shape_of == i)
+        q = sum(int(count) * term.k for count, term in zip(levels, terms, strict=True))
+        step = max(1, int(_CHUNK / (size * (q + p + 1))))
+        for at in range(0, members.size, step):
+            which = members[at : at + step]
+            rows = order[starts[which][:, None] + np.arange(size)]
+            stack = np.zeros((which.size, size, q + p + 1))
+            stack[:, :, q:] = rest[rows]
+            first = 0
+            for t, term in enumerate(terms):
+                columns = first + local[t][rows][:, :, None] * term.k + np.arange(term.k)
+                np.put_along_axis(stack, columns, effects[t][rows], axis=2)
+                first += int(levels[t]) * term.k
+            R = np.asarray(np.linalg.qr(stack, mode="r"))
+            yield which, R[:, :, :q], R[:, :, q:-1], R[:, :, -1]
+
+
+def _positions(term: Term, cluster: Array, J: int) -> tuple[Array, Array]:
+    """(n,) position of each row's level among the levels of its cluster, and (J,) how many levels there are."""
+    levels, code = np.unique(term.group, return_inverse=True)
+    home = np.empty(levels.size, dtype=int)
+    home[code] = cluster
+    order = np.argsort(home, kind="stable")
+    counts = np.bincount(home, minlength=J)
+    position = np.empty(levels.size, dtype=int)
+    position[order] = np.arange(levels.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    return position[code.ravel()], counts
