@@ -120,7 +120,13 @@ def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
     value, g = objective(result.x, lane)
     x = objective.x[0].copy()
     x[problem.searched] = result.x[0]
-    x, u = canonical(problem, x, objective.u[0])
+    u = objective.u[0]
+    flipped, _ = canonical(problem, x, u)
+    if not np.array_equal(flipped, x):
+        x, u = canonical(problem, x, u)
+        again = problem.evaluate(x[None], u[None])
+        assert again.gradient is not None
+        value, g = again.deviance, again.gradient
     end = Optimum(
         x, u, float(value[0]), g[0], np.full(H0.shape, np.nan), np.inf, bool(result.converged[0]), int(result.n_iter[0])
     )
@@ -128,15 +134,18 @@ def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
 
 
 def _polish(problem: Problem, end: Optimum, inverse_hessian: Array) -> Optimum:
-    """Newton steps with the Hessian by differences until the gradient is gone to rounding."""
-    guess = inverse_hessian
-    for _ in range(4):
+    """Newton steps with the Hessian by differences until the gradient is gone to rounding.
+
+    The Hessian is computed again only after a step that moved far enough to change it.
+    """
+    guess, H = inverse_hessian, None
+    for _ in range(6):
         if not np.isfinite(end.deviance):
             return end
-        _, gradient = _value(problem, end.x, end.u)
-        H = hessian(problem, end.x, end.u, guess)
-        positive, step, decrement = _newton_step(H, gradient)
-        end = replace(end, hessian=H, gradient=gradient, decrement=decrement)
+        if H is None:
+            H = hessian(problem, end.x, end.u, guess)
+        positive, step, decrement = _newton_step(H, end.gradient)
+        end = replace(end, hessian=H, decrement=decrement)
         if not positive:
             return replace(end, converged=False)
         if decrement < 1e-13:
@@ -146,20 +155,18 @@ def _polish(problem: Problem, end: Optimum, inverse_hessian: Array) -> Optimum:
         trial = end.x.copy()
         trial[problem.searched] += step
         found = problem.evaluate(trial[None], end.u[None])
+        assert found.gradient is not None
         if not found.deviance[0] <= end.deviance + 1e-9 * (1.0 + abs(end.deviance)):
             return replace(end, converged=decrement < 1e-6)
         if problem.n_agq == 0:
             trial[problem.n_theta : problem.n_theta + problem.design.p] = found.beta[0]
-        x, u = canonical(problem, trial, found.u[0])
-        end = replace(end, x=x, u=u, deviance=float(found.deviance[0]), converged=decrement < 1e-6)
-        guess = np.linalg.inv(H)
+        end = replace(
+            end, x=trial, u=found.u[0], deviance=float(found.deviance[0]), gradient=found.gradient[0],
+            converged=decrement < 1e-6,
+        )  # fmt: skip
+        if decrement > 1e-7:  # more than 3e-4 of a standard error
+            guess, H = np.linalg.inv(H), None
     return end
-
-
-def _value(problem: Problem, x: Array, u: Array) -> tuple[float, Array]:
-    found = problem.evaluate(x[None], u[None])
-    assert found.gradient is not None
-    return float(found.deviance[0]), found.gradient[0]
 
 
 def _newton_step(H: Array, gradient: Array) -> tuple[bool, Array, float]:

@@ -64,6 +64,11 @@ class RowModel:
     family: Family
     y: Array
     weights: Array | None = None
+    saturated: Array | None = None  # what y alone adds to the deviance of a row, computed once
+
+    def __post_init__(self) -> None:
+        if self.saturated is None:
+            object.__setattr__(self, "saturated", _saturated(self.family.name, self.y))
 
     @property
     def has_scale(self) -> bool:
@@ -77,11 +82,13 @@ class RowModel:
 
     def take(self, lanes: Array) -> RowModel:
         """The same for some of the lanes (positions or mask); what all lanes share stays shared."""
-        y = self.y[lanes] if self.y.shape[0] > 1 else self.y
         w = self.weights
         if w is not None and w.ndim == 2 and w.shape[0] > 1:
             w = w[lanes]
-        return RowModel(self.family, y, w)
+        if self.y.shape[0] == 1:
+            return RowModel(self.family, self.y, w, self.saturated)
+        assert self.saturated is not None
+        return RowModel(self.family, self.y[lanes], w, self.saturated[lanes])
 
     def reorder(self, order: Array) -> RowModel:
         """The same with the rows in another order."""
@@ -93,11 +100,11 @@ class RowModel:
             family = self.family
             kernel = _KERNELS.get((family.name, family.link.name))
             if kernel is not None:
-                rows = kernel(eta, self.y)
+                rows = kernel(eta, self.y, self.saturated)
             elif family.name == "negative_binomial":
                 rows = _negative_binomial(eta, self.y, self._theta(scale), family)
             elif family.name == "binomial":
-                rows = _binomial(eta, self.y, family)
+                rows = _binomial(eta, self.y, self.saturated, family)
             else:
                 rows = _generic(eta, self.y, family, self.canonical)
             if scale is not None and family.name == "negative_binomial":
@@ -105,6 +112,9 @@ class RowModel:
             elif scale is not None:
                 phi = np.exp(scale)[:, None]
                 rows = rows.times(1.0 / phi)
+                if family.name == "gaussian":  # variance phi / w: the weight is no count of rows
+                    rows = rows if self.weights is None else rows.times(self.weights)
+                    return rows._replace(deviance=rows.deviance + _dispersion_constant("gaussian", phi))
                 rows = rows._replace(deviance=rows.deviance + _dispersion_constant(family.name, phi))
             return rows if self.weights is None else rows.times(self.weights)
 
@@ -119,6 +129,7 @@ class RowModel:
                 change = digamma(theta + y) - digamma(theta) - np.log1p(mu / theta) - (y - mu) / (mu + theta)
                 return ScaleRows(-2.0 * theta * change * w, rows.score * ratio, rows.fisher * ratio)
             phi = np.exp(scale)[:, None]
+            w = 1.0 if self.family.name == "gaussian" else w
             constant = _dispersion_constant(self.family.name, phi) * w
             shape = 1.0 / phi
             free = 2.0 * shape * (np.log(shape) - digamma(shape)) if self.family.name == "gamma" else 1.0
@@ -133,28 +144,31 @@ class RowModel:
 # ---- kernels -----------------------------------------------------------------------------------------------
 
 
-def _logit(eta: Array, y: Array) -> Rows:
+def _logit(eta: Array, y: Array, saturated: Array) -> Rows:
     """Binomial with the logit link from one exponential."""
     e = np.exp(-np.abs(eta))
     q = 1.0 / (1.0 + e)
     tail = e * q
     mu = np.where(eta >= 0, q, tail)
     w = tail * q
-    deviance = 2.0 * (np.maximum(eta, 0.0) + np.log1p(e) - y * eta) + _binomial_saturated(y)
+    deviance = 2.0 * (np.maximum(eta, 0.0) + np.log1p(e) - y * eta) + saturated
     return Rows(deviance, y - mu, w, w, w * (1.0 - 2.0 * mu))
 
 
-def _log_poisson(eta: Array, y: Array) -> Rows:
+def _log_poisson(eta: Array, y: Array, saturated: Array) -> Rows:
     mu = np.exp(np.minimum(eta, 700.0))
-    deviance = 2.0 * (mu - y * eta + xlogy(y, y) - y)
+    deviance = 2.0 * (mu - y * eta) + saturated
     return Rows(deviance, y - mu, mu, mu, mu)
 
 
-def _binomial_saturated(y: Array) -> Array:
-    return 2.0 * (xlogy(y, y) + xlogy(1.0 - y, 1.0 - y))
+def _saturated(name: str, y: Array) -> Array:
+    """Twice the log-likelihood a row could have had, by y alone: the rest of the unit deviance depends on eta."""
+    if name == "binomial":
+        return 2.0 * (xlogy(y, y) + xlogy(1.0 - y, 1.0 - y))
+    return 2.0 * (xlogy(y, y) - y) if name == "poisson" else np.zeros((1, 1))
 
 
-def _binomial(eta: Array, y: Array, family: Family) -> Rows:
+def _binomial(eta: Array, y: Array, saturated: Array, family: Family) -> Rows:
     """Any probability link, by logarithms of both tails: a = mu'/mu, b = mu'/(1 - mu)."""
     tails = family.link.log_tails
     assert tails is not None
@@ -163,7 +177,7 @@ def _binomial(eta: Array, y: Array, family: Family) -> Rows:
     c = _LINK_CURVATURE[family.link.name](eta)
     s, w = y * a - (1.0 - y) * b, a * b
     lost = np.where(y > 0, y * low, 0.0) + np.where(y < 1, (1.0 - y) * high, 0.0)
-    return Rows(_binomial_saturated(y) - 2.0 * lost, s, w, w - s * (c - a + b), w * (2.0 * c - a + b))
+    return Rows(saturated - 2.0 * lost, s, w, w - s * (c - a + b), w * (2.0 * c - a + b))
 
 
 def _negative_binomial(eta: Array, y: Array, theta: Array, family: Family) -> Rows:
