@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from inference_core.errors import DataError, FormulaError
 from inference_core.formula.evaluate import apply, learn
@@ -133,7 +132,7 @@ def random_new(bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = Fal
     effects = dict.fromkeys(c for g in state.random for part in g.parts for o in part.operands for c in o.columns)
     grouping = dict.fromkeys(c for g in state.random for c in g.columns)
     require_columns([*effects, *grouping], frame.columns, "predictions for new rows")
-    absent = np.zeros(m, dtype=bool)
+    absent: dict[str, Array] = {}
     for name in [*effects, *grouping]:
         check_column(name, frame.get_column(name), state)
         mask = missing_mask(frame.get_column(name))
@@ -145,15 +144,16 @@ def random_new(bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = Fal
                 found=f'"{name}" lacks a value in {int(mask.sum())} of {m} rows',
                 remedy="give every new row a value in every predictor, or allow_new_levels=True where it is a group",
             )
-        absent |= mask
-    columns = Columns(frame.filter(pl.Series(~absent)) if absent.any() else frame, state.column_levels)
-    left = Columns(frame, state.column_levels)
-    here = np.flatnonzero(~absent)
+        absent[name] = mask
+    columns = Columns(frame, state.column_levels)
     out = []
     for group in state.random:
-        X = np.concatenate([_apply_part(part, left, m) for part in group.parts], axis=1)
+        X = np.concatenate([_apply_part(part, columns, m) for part in group.parts], axis=1)
         index = np.full(m, -1, dtype=np.intp)
-        found, unseen = _apply_group(group, columns, here.size)
+        lost = [absent[name] for name in group.columns if name in absent]
+        here = np.flatnonzero(~np.logical_or.reduce(lost)) if lost else np.arange(m)
+        known = Columns(frame[here], state.column_levels) if lost else columns
+        found, unseen = _apply_group(group, known, here.size)
         if unseen and not allow_new_levels:
             raise unseen_level(unseen[0], group.name, group.levels)
         index[here] = found

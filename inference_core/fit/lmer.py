@@ -118,6 +118,19 @@ def _refuse_unidentified(re: REInfo, problem: Problem, bundle: DataBundle) -> No
                 f"{block.q} random effects ({J} levels times {block.k}) for {n} rows; there must be fewer than rows",
                 f"use fewer effects, as (1 | {name}), or a factor with fewer levels",
             )
+        _refuse_repeated(block, problem, bundle)
+
+
+def _refuse_repeated(block: RandomBlock, problem: Problem, bundle: DataBundle) -> None:
+    """Effects that are combinations of each other have no covariance of their own."""
+    kept = independent_columns(np.asarray(np.linalg.qr(_rows(block.X_re, problem), mode="r")))
+    lost = [name for a, name in enumerate(block.column_names) if a not in set(kept.tolist())]
+    if lost:
+        raise FitError(
+            f"the random effects of {block.group_name} for {bundle.y_name!r}",
+            f"{', '.join(lost)}: zero in every row, or a combination of the other effects of {block.group_name}",
+            "leave it out to the left of the bar",
+        )
 
 
 def _refuse_perfect(X: Array, y: Array, weights: Array | None, bundle: DataBundle) -> None:

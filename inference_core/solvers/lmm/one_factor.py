@@ -91,7 +91,7 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
 
     Two multiples of the identity advance together. Where they disagree, the result is on the boundary, or k >= 3,
     further starts follow: a third multiple, and the best with each effect's variance at zero and lifted off zero. Big
-    designs take one start first.
+    designs take one start first, and further ones only at a boundary.
 
     Returns
     -------
@@ -108,7 +108,8 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     tried = _from_starts(one, np.array(first), full, loose, max_iter)
     best = best_of(tried)
     inside = canonical(to_matrix(best.theta, design.entries, design.k), design.mask)[0]
-    if _apart(tried) > SAME_OPTIMUM or not best.converged[0] or design.k > 2 or on_boundary(inside, 1e-2):
+    several = design.k > 2 and not big
+    if _apart(tried) > SAME_OPTIMUM or not best.converged[0] or several or on_boundary(inside, 1e-2):
         more = [scaled_start(one, FAR_START)]
         for a in range(design.k):
             for value in (0.0, 0.5):
