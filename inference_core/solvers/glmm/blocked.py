@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg.lapack import dpotri  # type: ignore[attr-defined]
 
 from inference_core.solvers.lmm.structure import Entries, to_matrix
 from inference_core.states import Array
@@ -205,7 +206,7 @@ class Blocked:
         head = self.terms[0]
         J, k = head.J, head.k
         Q = f.L.shape[0]
-        S_inverse = linalg.lapack.dpotri(f.L, lower=1)[0] if Q else np.zeros((0, 0))
+        S_inverse = dpotri(f.L, lower=1)[0] if Q else np.zeros((0, 0))
         S_inverse = np.tril(S_inverse) + np.tril(S_inverse, -1).T
         G = f.H @ S_inverse
         H3, G3 = f.H.reshape(J, k, Q), G.reshape(J, k, Q)

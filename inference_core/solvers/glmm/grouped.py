@@ -362,13 +362,13 @@ class Grouped:
         # what moves eta through the mode and the weights, then the direct -2 s
         via = a - rows.observed * self.random_part(T, lam)
         z_via, z_score = self.z_sums(via), self.z_sums(rows.score)
-        z_direct = [-2.0 * s for s in self.z_sums(score)] if quadrature is None else None
+        z_direct = [-2.0 * s for s in self.z_sums(score)]
         times = self.multiplicity
         parts = []
         for r, c in self.entries:
             value = z_via[r] * m.u[c] + z_score[r] * lam[c]
             value = value + 2.0 * plane_sum(m.AT[r][d] * sensitivity[d][c] for d in range(k))
-            value = value + (z_direct[r] * m.u[c] if z_direct is not None else quadrature[1])
+            value = value + (z_direct[r] * m.u[c] if quadrature is None else quadrature[1])
             parts.append(np.sum(value if times is None else value * times, axis=1))
         residual = via - 2.0 * score
         if times is not None:

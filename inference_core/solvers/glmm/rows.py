@@ -98,6 +98,7 @@ class RowModel:
         """Contributions at eta (B, n); NaN or inf where eta gives no possible mean, never a warning."""
         with np.errstate(all="ignore"):
             family = self.family
+            assert self.saturated is not None
             kernel = _KERNELS.get((family.name, family.link.name))
             if kernel is not None:
                 rows = kernel(eta, self.y, self.saturated)
