@@ -16,6 +16,12 @@ elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo DEBIAN_FRONT
 else echo "Needed: $(1). Type:  sudo apt-get update && sudo apt-get install -y $(1)"; exit 1; fi
 endef
 
+# JupyterLab asks for news and updates at its first start; a class without a network should not be asked.
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
+QUIET_LAB := mkdir -p $(LAB_SETTINGS) && printf '%s\n' \
+  '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+  > $(LAB_SETTINGS)/overrides.json
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-slow lint bench chromium clean
 
@@ -36,10 +42,12 @@ $(BIN)/python:
 
 $(VENV)/.lab-installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[lab]'
+	@$(QUIET_LAB)
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[test]'
+	@$(QUIET_LAB)
 	@touch $@ $(VENV)/.lab-installed
 
 lab: $(VENV)/.lab-installed

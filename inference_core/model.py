@@ -255,7 +255,8 @@ class model:
             "k": k, "n_steps": n_steps, "verbose": verbose, "threshold": threshold, "profile": profile,
             "holdout_group": holdout_group, "scheme": scheme, "progress": progress, "cancel": cancel,
         }  # fmt: skip
-        checked = check_infer_request(how, _given(given) | unknown, last_op=state.last_op, spec=state.spec, bundle=state.bundle)
+        typed = _given(given) | unknown
+        checked = check_infer_request(how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle)
         result = dispatch_infer(
             **checked.dispatch_arguments(),
             last_op=state.last_op,
@@ -273,7 +274,9 @@ class model:
         self._state = replace(state, inference=result.params_inference, resamples=result.resamples)
         return self
 
-    def draw_stream(self, how: str = "boot", *, scheme: str | None = None, seed: int | None = None, **options: Any) -> DrawStream:
+    def draw_stream(
+        self, how: str = "boot", *, scheme: str | None = None, seed: int | None = None, **options: Any
+    ) -> DrawStream:
         """The draws behind ``infer(how=...)`` as a stream of immutable batches, for whoever watches them grow.
 
         Parameters
@@ -369,7 +372,8 @@ class model:
 
     def __repr__(self) -> str:
         state = self._state
-        kind = "linear model" if state.spec.is_lm else f"generalized linear model, {state.spec.family} ({state.spec.link})"
+        spec = state.spec
+        kind = "linear model" if spec.is_lm else f"generalized linear model, {spec.family} ({spec.link})"
         rows = f"{state.bundle.n:,} rows"
         if state.bundle.n_total > state.bundle.n:
             rows += f" of {state.bundle.n_total:,}"
