@@ -1,0 +1,102 @@
+"""What a profile holds: SDs and correlations of random effects, sigma, and combinations of the fixed effects.
+
+With T in search coordinates, row a of the relative factor in the units of the data is v_a = r_a T, linear in theta:
+
+    SD_a = sigma |v_a|        cor_ab = v_a'v_b / (|v_a| |v_b|)        sigma = exp(s)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_core.states import Array
+
+SD, COR, SIGMA, FIXED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """P targets of a model with m covariance parameters and p fixed effects; K the widest block."""
+
+    kind: Array  # (P,) SD, COR, SIGMA or FIXED
+    first: Array  # (P, K, m) v_a = first @ theta; zeros for SIGMA and FIXED
+    second: Array  # (P, K, m) v_b of a correlation
+    held: Array  # (P, p) the row l of a FIXED target, in the kernel's coordinates and in standard errors
+    unit: Array  # (P,) standard error of a FIXED target: its value is unit * l'b + origin
+    origin: Array  # (P,)
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return self.kind.shape[0]
+
+    def derivatives(self, x: Array, which: Array) -> tuple[Array, Array, Array]:
+        """Value (B,), gradient (B, q) and Hessian (B, q, q) in x = (theta, log sigma), q = m + 1, of targets ``which``.
+
+        Zero for FIXED targets, which are a coordinate of their own. Not finite where an SD is 0.
+        """
+        B, q = x.shape
+        value, gradient, H = np.zeros(B), np.zeros((B, q)), np.zeros((B, q, q))
+        theta, sigma = x[:, :-1], np.exp(x[:, -1])
+        kind = self.kind[which]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            i = np.flatnonzero(kind == SD)
+            if i.size:
+                A = self.first[which[i]]
+                v = np.einsum("bkm,bm->bk", A, theta[i])
+                norm = np.sqrt(np.einsum("bk,bk->b", v, v))
+                u = v / norm[:, None]
+                d = np.einsum("bkm,bk->bm", A, u)
+                value[i] = sigma[i] * norm
+                gradient[i, :-1] = sigma[i, None] * d
+                gradient[i, -1] = value[i]
+                inner = np.eye(v.shape[1]) - u[:, :, None] * u[:, None, :]
+                H[i, :-1, :-1] = (sigma[i] / norm)[:, None, None] * (A.transpose(0, 2, 1) @ inner @ A)
+                H[i, -1, :-1] = H[i, :-1, -1] = gradient[i, :-1]
+                H[i, -1, -1] = value[i]
+            i = np.flatnonzero(kind == COR)
+            if i.size:
+                value[i], gradient[i, :-1], H[i, :-1, :-1] = _correlation(
+                    self.first[which[i]], self.second[which[i]], theta[i]
+                )
+        i = np.flatnonzero(kind == SIGMA)
+        value[i] = gradient[i, -1] = H[i, -1, -1] = sigma[i]
+        return value, gradient, H
+
+    def values(self, x: Array, beta: Array) -> Array:
+        """(B, P) every target at x (B, q) with fixed effects beta (B, p) in the kernel's coordinates."""
+        out = np.empty((x.shape[0], self.size))
+        for j in range(self.size):
+            if self.kind[j] == FIXED:
+                out[:, j] = self.unit[j] * (beta @ self.held[j]) + self.origin[j]
+            else:
+                out[:, j] = self.derivatives(x, np.full(x.shape[0], j))[0]
+        return out
+
+
+def _correlation(A: Array, C: Array, theta: Array) -> tuple[Array, Array, Array]:
+    v, w = np.einsum("bkm,bm->bk", A, theta), np.einsum("bkm,bm->bk", C, theta)
+    nv, nw = np.sqrt(np.einsum("bk,bk->b", v, v)), np.sqrt(np.einsum("bk,bk->b", w, w))
+    a, c = v / nv[:, None], w / nw[:, None]
+    rho = np.einsum("bk,bk->b", a, c)
+    A, C = A / nv[:, None, None], C / nw[:, None, None]
+    at, ct = A.transpose(0, 2, 1), C.transpose(0, 2, 1)
+    eye = np.eye(v.shape[1])
+    r = rho[:, None, None]
+    aa, cc, ac = (x[:, :, None] * y[:, None, :] for x, y in ((a, a), (c, c), (a, c)))
+    ca = ac.transpose(0, 2, 1)
+    gradient = np.einsum("bkm,bk->bm", A, c - rho[:, None] * a) + np.einsum("bkm,bk->bm", C, a - rho[:, None] * c)
+    mixed = at @ (eye - aa - cc + r * ac) @ C
+    H = at @ (3.0 * r * aa - ca - ac - r * eye) @ A + ct @ (3.0 * r * cc - ca - ac - r * eye) @ C
+    return rho, gradient, H + mixed + mixed.transpose(0, 2, 1)
+
+
+def row_map(row: Array, entries: Sequence[tuple[int, int]], first: int, m: int, width: int) -> Array:
+    """(width, m) matrix that takes theta to v = row T, T's free entries standing from ``first`` on in theta."""
+    out = np.zeros((width, m))
+    for i, (a, b) in enumerate(entries, start=first):
+        out[b, i] += row[a]
+    return out
