@@ -46,8 +46,9 @@ class ProfileSetup:
 
     @classmethod
     def of(
-        cls, X: Array, terms: Sequence[Term], y: Array, T: Sequence[Array], sigma: float, *, weights: Array | None = None
-    ) -> ProfileSetup:
+        cls, X: Array, terms: Sequence[Term], y: Array, T: Sequence[Array], sigma: float, *,
+        weights: Array | None = None,
+    ) -> ProfileSetup:  # fmt: skip
         """From the ML estimates T_t (k, k) and sigma, in the units of the data."""
         ordered, orders, factors = [], [], []
         for term, t in zip(terms, T, strict=True):
@@ -221,7 +222,7 @@ def _falling(term: Term, T: Array) -> Array:
 def _square(rows: Array, mask: Array) -> Array:
     """Canonical T (r, r) with the covariance of some rows (r, k) of a larger T."""
     r = rows.shape[0]
-    lower = np.linalg.qr(rows.T, mode="r").T
+    lower = np.asarray(np.linalg.qr(rows.T, mode="r")).T
     out = np.zeros((r, r))
     out[:, : min(r, lower.shape[1])] = lower[:, :r]
     return canonical(np.where(mask, out, 0.0), mask)
