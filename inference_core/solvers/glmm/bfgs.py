@@ -19,6 +19,7 @@ _ROUNDING = 1e-11  # of the deviance
 _TRUST_GRADIENT = 1e-6  # predicted decrease below which a failed line search is rounding, not failure
 
 Objective = Callable[[Array, Array], tuple[Array, Array]]
+Runaway = Callable[[Array, Array], Array]
 
 
 @dataclass(slots=True)
@@ -34,7 +35,15 @@ class BfgsResult:
     n_evaluations: int
 
 
-def bfgs(objective: Objective, start: Array, inverse_hessian: Array, *, tol: float, max_iter: int = 100) -> BfgsResult:
+def bfgs(
+    objective: Objective,
+    start: Array,
+    inverse_hessian: Array,
+    *,
+    tol: float,
+    max_iter: int = 100,
+    runaway: Runaway | None = None,
+) -> BfgsResult:
     """Minimise every lane.
 
     Parameters
@@ -44,6 +53,10 @@ def bfgs(objective: Objective, start: Array, inverse_hessian: Array, *, tol: flo
     start : (B, m) array
     inverse_hessian : (m, m) or (B, m, m) array
         Of the deviance; positive definite.
+    tol : float
+        Half g'Hg at which a lane is done.
+    runaway : (x (b, m), lanes (b,)) -> (b,) bool, optional
+        Lanes that have left every sensible range end there, not converged.
     """
     B, m = start.shape
     H0 = np.broadcast_to(inverse_hessian, (B, m, m))
@@ -80,6 +93,10 @@ def bfgs(objective: Objective, start: Array, inverse_hessian: Array, *, tol: flo
         out.n_iter[lanes] += 1
         out.converged[lanes] = settled
         keep = ~settled & (moved | again)
+        if runaway is not None:
+            gone = runaway(x, lanes)
+            out.converged[lanes[gone]] = False
+            keep &= ~gone
         lanes, x, f, g, H, fresh = lanes[keep], x[keep], f[keep], g[keep], H[keep], fresh[keep]
     return out
 

@@ -377,14 +377,19 @@ def _eliminate(D: Array, M12: Array, M22: Array, q2: int) -> Factor:
     if k == 1:
         if not np.all(D > 0):
             raise linalg.LinAlgError("D is not positive definite")
+        root = 1.0 / np.sqrt(D[:, :, 0])
         D_inverse, log_det = 1.0 / D, float(np.sum(np.log(D)))
+        M12 = M12.reshape(J, Q)
+        half = M12 * root
+        H = half * root
+        S = M22 - half.T @ half  # one array and its own transpose: half the work of a general product
     else:
         lower = np.linalg.cholesky(D)
         log_det = 2.0 * float(np.sum(np.log(np.diagonal(lower, axis1=1, axis2=2))))
         D_inverse = np.linalg.inv(D)
-    H = np.matmul(D_inverse, M12) if k > 1 else M12 * D_inverse
-    M12, H = M12.reshape(J * k, Q), H.reshape(J * k, Q)
-    S = M22 - H.T @ M12
+        H = np.matmul(D_inverse, M12).reshape(J * k, Q)
+        M12 = M12.reshape(J * k, Q)
+        S = M22 - H.T @ M12
     L = linalg.cholesky(S, lower=True, check_finite=False) if Q else S
     if not np.all(np.isfinite(L)):
         raise linalg.LinAlgError("not finite")

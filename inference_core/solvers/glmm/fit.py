@@ -15,7 +15,8 @@ from .grouped import Grouped
 from .problem import Problem
 
 SINGULAR = 1e-4  # diagonal of T below which a fit is singular, as lme4 has it
-RUNAWAY = 30.0  # |eta| beyond which a fitted probability or rate is at its edge
+RUNAWAY = 30.0  # |X beta| of a replicate beyond which a fitted probability or rate is at its edge
+_RUNAWAY_FIT = 100.0  # the same for a first fit, where nothing tells yet how far an outlying row may lie
 _STEP = 1e-3  # of central differences of the gradient, in standard errors
 _STARTS = (0.5, 0.1, 2.0)  # first T as multiples of I; the later ones where the first end looks doubtful
 _LANE_NUMBERS = 2.5e5  # rows times lanes worked at once
@@ -33,6 +34,7 @@ class Optimum:
     decrement: float  # half g'H^-1 g, deviance units
     converged: bool
     n_iter: int
+    runaway: bool = False  # whether the fixed part left every sensible range: separated data
 
 
 @dataclass(slots=True)
@@ -51,7 +53,8 @@ class Refits:
 class _Objective:
     """The deviance as a function of what is searched; keeps modes (and beta for nAGQ = 0) as warm starts."""
 
-    def __init__(self, problem: Problem, x: Array, u: Array) -> None:
+    def __init__(self, problem: Problem, x: Array, u: Array, limit: float) -> None:
+        self.limit = limit
         self.problem, self.x, self.u = problem, x.copy(), u.copy()
         self._lanes: Array | None = None
         self._part: Problem = problem
@@ -69,6 +72,16 @@ class _Objective:
         if p.n_agq == 0:
             self.x[at, p.n_theta : p.n_theta + p.design.p] = found.beta[good]
         return np.where(good, found.deviance, np.inf), found.gradient
+
+    def runaway(self, searched: Array, lanes: Array) -> Array:
+        """Lanes whose fixed part has left the range of probabilities and rates that data can tell from their edge."""
+        p = self.problem
+        if p.model.family.name not in ("binomial", "poisson", "negative_binomial"):
+            return np.zeros(lanes.size, dtype=bool)
+        x = self.x[lanes]
+        x[:, p.searched] = searched
+        fixed = p.split(x).beta @ p.design.X.T
+        return np.max(np.abs(fixed), axis=1, initial=0.0) > self.limit
 
     def _problem_of(self, lanes: Array) -> Problem:
         """The problem of these lanes; lanes repeat from one evaluation to the next, so the last one is kept."""
@@ -107,16 +120,16 @@ def optimise(problem: Problem, *, max_iter: int = 200, start: Array | None = Non
         found = _search(problem, x0, H0, max_iter)
         if best is None or (np.isfinite(found.deviance) and not found.deviance >= best.deviance - 1e-7):
             best = found
-        if best.converged and not _doubtful(problem, best):
+        if (best.converged and not _doubtful(problem, best)) or best.runaway:
             break
     assert best is not None
     return best
 
 
 def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
-    objective = _Objective(problem, x0[None], np.zeros((1, problem.design.q)))
+    objective = _Objective(problem, x0[None], np.zeros((1, problem.design.q)), _RUNAWAY_FIT)
     lane = np.zeros(1, dtype=int)
-    result = bfgs(objective, x0[None, problem.searched], H0, tol=FIT_TOL, max_iter=max_iter)
+    result = bfgs(objective, x0[None, problem.searched], H0, tol=FIT_TOL, max_iter=max_iter, runaway=objective.runaway)
     value, g = objective(result.x, lane)
     x = objective.x[0].copy()
     x[problem.searched] = result.x[0]
@@ -128,8 +141,9 @@ def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
         assert again.gradient is not None
         value, g = again.deviance, again.gradient
     end = Optimum(
-        x, u, float(value[0]), g[0], np.full(H0.shape, np.nan), np.inf, bool(result.converged[0]), int(result.n_iter[0])
-    )
+        x, u, float(value[0]), g[0], np.full(H0.shape, np.nan), np.inf, bool(result.converged[0]),
+        int(result.n_iter[0]), bool(objective.runaway(result.x, lane)[0]),
+    )  # fmt: skip
     return _polish(problem, end, result.inverse_hessian[0])
 
 
@@ -215,10 +229,12 @@ def first_guess(problem: Problem, height: float) -> tuple[Array, Array]:
     simple: Family = family
     if family.name == "negative_binomial":
         simple = with_params(family, family.params or (1.0,))
-    plain = maximise(design.X, y, simple, w, design.offset, tol=1e-6, max_iter=12)
-    beta = np.where(np.isfinite(plain.coef), plain.coef, 0.0)
-    if family.name == "binomial" and np.max(np.abs(plain.eta)) > 15.0:  # separated without random effects
-        beta = np.clip(beta, -3.0, 3.0)
+    beta = np.zeros(design.p)
+    if design.p:
+        plain = maximise(design.X, y, simple, w, design.offset, tol=1e-6, max_iter=12)
+        beta = np.where(np.isfinite(plain.coef), plain.coef, 0.0)
+        if family.name == "binomial" and np.max(np.abs(plain.eta)) > 15.0:  # separated without random effects
+            beta = np.clip(beta, -3.0, 3.0)
     eta = design.X @ beta + design.offset
     _, unit = simple.score_weight(eta, y)
     scale = _first_scale(problem, simple, eta, y, w)
@@ -340,19 +356,20 @@ def _refit(problem: Problem, B: int, optimum: Optimum, tol: float, max_iter: int
     at_zero = np.abs(optimum.x) < 1e-3
     at_zero[problem.n_theta :] = False
     x[:, at_zero] += 0.05
-    objective = _Objective(problem, x, np.repeat(optimum.u[None], B, axis=0))
-    result = bfgs(objective, x[:, s], _safe_inverse(optimum.hessian), tol=tol, max_iter=max_iter)
-    lost = np.flatnonzero(~result.converged)
+    reach = np.max(np.abs(problem.design.X @ problem.split(optimum.x[None]).beta[0]), initial=0.0)
+    limit = max(RUNAWAY, 2.0 * float(reach))
+    objective = _Objective(problem, x, np.repeat(optimum.u[None], B, axis=0), limit)
+    H0 = _safe_inverse(optimum.hessian)
+    result = bfgs(objective, x[:, s], H0, tol=tol, max_iter=max_iter, runaway=objective.runaway)
+    gone = objective.runaway(result.x, np.arange(B))
+    lost = np.flatnonzero(~result.converged & ~gone)
     if lost.size:
         _second_chance(problem, objective, result, lost, optimum, tol, max_iter)
     full = objective.x
     full[:, s] = result.x
     full, u = canonical(problem, full, objective.u)
     status = np.where(result.converged, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8)
-    point = problem.split(full)
-    if problem.model.family.name in ("binomial", "poisson", "negative_binomial"):
-        fixed = point.beta @ problem.design.X.T + problem.design.offset
-        status[np.max(np.abs(fixed), axis=1) > RUNAWAY] = DRAW_SEPARATED
+    status[objective.runaway(result.x, np.arange(B))] = DRAW_SEPARATED
     data = full @ problem.to_data.T
     out = problem.split(data)
     return Refits(out.theta, out.beta, out.scale, result.deviance, u, status, result.n_iter)
@@ -370,9 +387,9 @@ def _second_chance(problem, objective, result: BfgsResult, lost: Array, optimum:
     part = Problem(
         problem.design.take(lost), problem.model.take(lost), problem.terms, problem.n_agq, problem.to_data, problem.maps
     )
-    again = _Objective(part, x, np.zeros((lost.size, problem.design.q)))
+    again = _Objective(part, x, np.zeros((lost.size, problem.design.q)), objective.limit)
     H0 = np.diag(np.diagonal(_safe_inverse(optimum.hessian)))
-    second = bfgs(again, x[:, s], H0, tol=tol, max_iter=2 * max_iter)
+    second = bfgs(again, x[:, s], H0, tol=tol, max_iter=2 * max_iter, runaway=again.runaway)
     better = second.converged | (second.deviance < result.deviance[lost])
     at_lanes = lost[better]
     for name in ("x", "deviance", "gradient", "converged"):

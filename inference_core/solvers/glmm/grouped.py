@@ -249,8 +249,9 @@ class Grouped:
         for _ in range(_MODE_STEPS):
             step, decrement, exact = self._step(rows, T, planes)
             last = not np.any(decrement > np.where(exact, _LAST_STEP, _SLOW_STEP))
-            planes, eta, rows, value = self._descend(model, point, fixed, T, planes, step, value, rows, eta)
-            if last:
+            before = value
+            planes, eta, rows, value = self._descend(model, point, fixed, T, planes, step, value)
+            if last or not np.any((decrement > _LAST_STEP) & (before - value > 1e-13 * (1.0 + np.abs(value)))):
                 break
         ok = np.all(decrement <= 1e-6, axis=1) & np.all(np.isfinite(value), axis=1)
         A, AT, inverse, log_det = self.factor(rows.fisher, T)
@@ -271,12 +272,10 @@ class Grouped:
                 decrement = plane_dot(gradient, step)
         return step, decrement, exact
 
-    def _descend(self, model, point, fixed, T, u, step, value, rows, eta):
+    def _descend(self, model: RowModel, point: Point, fixed: Array, T: Array, u: Vector, step: Vector, value: Array):
         """The step, halved group by group until the penalised deviance does not rise."""
         size = np.ones_like(value)
         for attempt in range(_HALVINGS + 1):
-            if attempt == _HALVINGS:
-                size[bad] = 0.0  # noqa: F821  set by the first attempt
             trial = [x + size * d for x, d in zip(u, step, strict=True)]
             trial_eta = fixed + self.random_part(T, trial)
             trial_rows = model(trial_eta, point.scale)
@@ -284,7 +283,7 @@ class Grouped:
             bad = ~(trial_value <= value + _ROUNDING * (1.0 + np.abs(value)))
             if not np.any(bad):
                 break
-            size = np.where(bad, 0.5 * size, size)
+            size = np.where(bad, 0.5 * size if attempt < _HALVINGS - 1 else 0.0, size)
         return trial, trial_eta, trial_rows, trial_value
 
     # ---- deviances -----------------------------------------------------------------------------------------
@@ -316,13 +315,15 @@ class Grouped:
                 eta = fixed + self.random_part(m.T, [place])
                 rows = model(eta, point.scale)
                 level = self.by_group(rows.deviance) + place * place
-                height.append(-0.5 * (level - m.penalised) + 0.5 * z * z + log_weight)
+                inside = np.isfinite(level)  # a node where no mean is possible has density 0
+                height.append(np.where(inside, -0.5 * (level - m.penalised) + 0.5 * z * z + log_weight, -np.inf))
                 places.append(place)
                 if gradient:
-                    scores.append(rows.score)
-                    slopes.append(2.0 * (place - self.into_u(m.T, self.z_sums(rows.score))[0]))
+                    scores.append(np.where(np.take(inside, self.group, axis=1), rows.score, 0.0))
+                    slopes.append(2.0 * (place - self.into_u(m.T, self.z_sums(scores[-1]))[0]))
                     if point.scale is not None:
-                        scale_parts.append(self.by_group(model.scale_rows(eta, point.scale, rows).deviance))
+                        part = self.by_group(model.scale_rows(eta, point.scale, rows).deviance)
+                        scale_parts.append(np.where(inside, part, 0.0))
             heights = np.stack(height)
             top = heights.max(axis=0)
             share = np.exp(heights - top)

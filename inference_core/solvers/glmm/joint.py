@@ -51,7 +51,10 @@ def joint_factor(design: Grouped, weights: Array, T: Array) -> JointFactor:
     cross = []
     for a in range(k):
         wz = weights * design.Z[:, a]
-        cross.append(np.stack([design.by_group(wz * design.X[:, j]) for j in range(p)], axis=1))
+        sums = np.empty((weights.shape[0], p, design.J))
+        for j in range(p):
+            sums[:, j] = design.by_group(wz * design.X[:, j])
+        cross.append(sums)
     right = [plane_sum(T[:, a, b, None, None] * cross[a] for a in range(b, k)) for b in range(k)]
     C = [plane_sum(inverse[b][c][:, None] * right[c] for c in range(k)) for b in range(k)]
     times = design.multiplicity

@@ -178,6 +178,7 @@ def _binomial(eta: Array, y: Array, saturated: Array, family: Family) -> Rows:
     c = _LINK_CURVATURE[family.link.name](eta)
     s, w = y * a - (1.0 - y) * b, a * b
     lost = np.where(y > 0, y * low, 0.0) + np.where(y < 1, (1.0 - y) * high, 0.0)
+    lost = np.where((low <= 0) & (high <= 0), lost, np.nan)  # no probability: even where y would not notice
     return Rows(saturated - 2.0 * lost, s, w, w - s * (c - a + b), w * (2.0 * c - a + b))
 
 
