@@ -18,7 +18,7 @@ import numpy as np
 from inference_core.states import Array
 
 from .held import Held, Kernel, held_deviance
-from .profile_targets import COR, FIXED, SD, Targets
+from .profile_targets import COR, FIXED, RATIO, SD, Targets
 
 _STEP_CAP = 0.5  # largest move of one search coordinate in a Newton step
 _SETTLED = 1e-7  # step below which the next one is rounding
@@ -115,7 +115,7 @@ class ProfileSearch:
             d = np.append(gradients[j], float(fixed[j]))
             kind, here = self.targets.kind[j], self.estimate[j]
             tied = kind == COR and (not np.isfinite(here) or abs(here) > 1.0 - _TIED)
-            empty = kind == SD and here <= 1e-8 * np.exp(self.x[-1])
+            empty = kind in (SD, RATIO) and here <= 1e-8 * (np.exp(self.x[-1]) if kind == SD else 1.0)
             for lane in (j, j + P):
                 if kind == COR and not np.isfinite(here):
                     alive[lane] = False  # an SD is 0, and with it the correlation has no meaning
@@ -140,7 +140,7 @@ class ProfileSearch:
 
     def _off_boundary(self, j: int) -> Array:
         """(q,) direction off a boundary along which the deviance rises slowest, for D = D_min + zeta^2."""
-        A = self.targets.first[j] if self.targets.kind[j] == SD else self.targets.second[j]
+        A = self.targets.first[j] if self.targets.kind[j] != COR else self.targets.second[j]
         _, s, Vt = np.linalg.svd(A)
         basis = Vt[: np.count_nonzero(s > 1e-12 * s[0])]
         w, U = np.linalg.eigh(basis @ self.hessian[:-1, :-1] @ basis.T)
@@ -200,7 +200,7 @@ class ProfileSearch:
     def _meets_boundary(self, lanes: _Lanes, lane: int, zeta: float) -> bool:
         j, side = int(lanes.target[lane]), int(lanes.side[lane])
         kind = self.targets.kind[j]
-        if kind not in (SD, COR) or (kind == SD and side > 0):
+        if kind not in (SD, RATIO, COR) or (kind != COR and side > 0):
             return False
         if np.isinf(lanes.end[lane]):
             lanes.end[lane] = np.sqrt(max(self.boundary(j, side) - self.deviance, 0.0))

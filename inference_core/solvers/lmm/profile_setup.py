@@ -16,7 +16,7 @@ from .information import covariance_entries
 from .newton import FIT_TOL, newton
 from .one_factor import solve
 from .profile import ProfileSearch
-from .profile_targets import COR, FIXED, SD, SIGMA, Targets, row_map
+from .profile_targets import COR, FIXED, RATIO, SD, SIGMA, Targets, row_map
 from .structure import canonical, components, full_mask, is_full
 
 
@@ -59,7 +59,10 @@ class ProfileSetup:
         return cls(X, y, weights, tuple(ordered), tuple(orders), tuple(factors), sigma, len(terms) == 1)
 
     def search(self) -> tuple[ProfileSearch, tuple[Label, ...]]:
-        """The search and what its targets are: SDs and correlations term by term as lme4 orders them, sigma, b."""
+        """The search and what its targets are: SDs and correlations term by term as lme4 orders them, sigma, b.
+
+        Last come the relative SDs of effects that covary with no other.
+        """
         kernel: Kernel
         if self.grouped:
             design = _group_design(self.X, self.terms[0], self.weights)
@@ -81,7 +84,7 @@ class ProfileSetup:
         first, second = np.zeros((P, width, m)), np.zeros((P, width, m))
         held, unit, origin = np.zeros((P, p)), np.ones(P), np.zeros(P)
         for j, label in enumerate(labels):
-            if label.kind in (SD, COR):
+            if label.kind in (SD, RATIO, COR):
                 t = label.term
                 place = np.argsort(self.orders[t])
                 rows = np.linalg.inv(factors[t])[place]
@@ -97,7 +100,7 @@ class ProfileSetup:
 
         def boundary(target: int, side: int) -> float:
             label = labels[target]
-            if label.kind == SD:
+            if label.kind in (SD, RATIO):
                 return self.deviance_without(label.term, label.first)
             return self.deviance_tied(label.term, label.first, label.second, side)
 
@@ -109,7 +112,10 @@ class ProfileSetup:
             for a, b in covariance_entries(term.mask):
                 out.append(Label(SD, t, a) if a == b else Label(COR, t, a, b))
         out.append(Label(SIGMA))
-        return (*out, *(Label(FIXED, column=j) for j in range(self.X.shape[1])))
+        out += [Label(FIXED, column=j) for j in range(self.X.shape[1])]
+        for t, term in enumerate(self.terms):
+            out += [Label(RATIO, t, int(group[0])) for group in components(term.mask) if len(group) == 1]
+        return tuple(out)
 
     # ---- boundaries ----------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
-"""What a profile holds: SDs and correlations of random effects, sigma, and combinations of the fixed effects.
+"""What a profile holds: SDs, relative SDs and correlations of random effects, sigma, and combinations of fixed effects.
 
 With T in search coordinates, row a of the relative factor in the units of the data is v_a = r_a T, linear in theta:
 
-    SD_a = sigma |v_a|        cor_ab = v_a'v_b / (|v_a| |v_b|)        sigma = exp(s)
+    SD_a = sigma |v_a|     relative |v_a|     cor_ab = v_a'v_b / (|v_a| |v_b|)     sigma = exp(s)
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from inference_core.states import Array
 
-SD, COR, SIGMA, FIXED = 0, 1, 2, 3
+SD, COR, SIGMA, FIXED, RATIO = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
     """P targets of a model with m covariance parameters and p fixed effects; K the widest block."""
 
-    kind: Array  # (P,) SD, COR, SIGMA or FIXED
+    kind: Array  # (P,) SD, COR, SIGMA, FIXED or RATIO
     first: Array  # (P, K, m) v_a = first @ theta; zeros for SIGMA and FIXED
     second: Array  # (P, K, m) v_b of a correlation
     held: Array  # (P, p) the row l of a FIXED target, in the kernel's coordinates and in standard errors
@@ -43,20 +43,22 @@ class Targets:
         theta, sigma = x[:, :-1], np.exp(x[:, -1])
         kind = self.kind[which]
         with np.errstate(invalid="ignore", divide="ignore"):
-            i = np.flatnonzero(kind == SD)
+            i = np.flatnonzero((kind == SD) | (kind == RATIO))
             if i.size:
+                relative = kind[i] == RATIO
+                scale = np.where(relative, 1.0, sigma[i])
                 A = self.first[which[i]]
                 v = np.einsum("bkm,bm->bk", A, theta[i])
                 norm = np.sqrt(np.einsum("bk,bk->b", v, v))
                 u = v / norm[:, None]
                 d = np.einsum("bkm,bk->bm", A, u)
-                value[i] = sigma[i] * norm
-                gradient[i, :-1] = sigma[i, None] * d
-                gradient[i, -1] = value[i]
+                value[i] = scale * norm
+                gradient[i, :-1] = scale[:, None] * d
+                gradient[i, -1] = np.where(relative, 0.0, value[i])
                 inner = np.eye(v.shape[1]) - u[:, :, None] * u[:, None, :]
-                H[i, :-1, :-1] = (sigma[i] / norm)[:, None, None] * (A.transpose(0, 2, 1) @ inner @ A)
-                H[i, -1, :-1] = H[i, :-1, -1] = gradient[i, :-1]
-                H[i, -1, -1] = value[i]
+                H[i, :-1, :-1] = (scale / norm)[:, None, None] * (A.transpose(0, 2, 1) @ inner @ A)
+                H[i, -1, :-1] = H[i, :-1, -1] = np.where(relative[:, None], 0.0, gradient[i, :-1])
+                H[i, -1, -1] = gradient[i, -1]
             i = np.flatnonzero(kind == COR)
             if i.size:
                 value[i], gradient[i, :-1], H[i, :-1, :-1] = _correlation(
