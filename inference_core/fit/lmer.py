@@ -81,6 +81,12 @@ def fit_lmer(
 
 
 def _random_effects(spec: ModelSpec, bundle: DataBundle) -> REInfo:
+    if spec.family != "gaussian" or spec.link != "identity":
+        raise FitError(
+            f"a linear mixed model with family={spec.family!r} and link={spec.link!r}",
+            "a linear mixed model is gaussian with the identity link",
+            "use fit_glmer for other families and links",
+        )
     if bundle.re_metadata is None:
         raise FitError(
             f"a mixed model of {spec.formula!r}", "the formula has no random terms", "add one, as + (1 | group)"

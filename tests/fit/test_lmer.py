@@ -215,6 +215,12 @@ def test_a_constant_response_is_refused():
         fit("y ~ x + (1 | g)", random_frame(0).with_columns(y=pl.lit(2.0)))
 
 
+def test_other_families_are_for_glmer():
+    spec, bundle = build_bundle("y ~ x + (1 | g)", random_frame(0), family="gaussian", link="log")
+    with pytest.raises(FitError, match="gaussian with the identity link"):
+        fit_lmer(spec, bundle)
+
+
 def test_a_formula_without_random_terms_is_refused():
     with pytest.raises(FitError, match="no random terms"):
         fit("y ~ x", random_frame(0))
