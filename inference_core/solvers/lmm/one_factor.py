@@ -19,7 +19,7 @@ SCALES = (0.1, 0.3, 1.0, 3.0)  # of T in whitened coordinates, at the points tha
 FEW_GROUPS = 6  # groups for each effect, below which a second optimum is no rarity (6 of 800 data sets of 4 groups)
 LOOSE_TOL = 1e-4  # decrement at which starts are compared; the best is then polished
 SAME_OPTIMUM = 1e-4  # deviance units within which two starts have met
-CHUNK = 40_000  # numbers in one plane: replicates times patterns
+CHUNK = 20_000  # numbers in one plane: replicates times patterns
 BIG = 20_000  # patterns times effects above which k >= 3 alone does not call for further searches
 
 
