@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from inference_core.solvers.lmm.denominator import JointDf, KenwardRoger, Satterthwaite
-from inference_core.solvers.lmm.dense import fit_dense
+from inference_core.solvers.lmm.dense_fit import fit_dense
 from inference_core.solvers.lmm.information import Information, information_of_groups, information_of_terms
 from inference_core.solvers.lmm.one_factor import fit_one
 from inference_core.solvers.lstsq import expand_square

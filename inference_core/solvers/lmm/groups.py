@@ -7,7 +7,7 @@ about the least-squares fit of y, so that no difference of large sums is formed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -233,8 +233,3 @@ def _spoil_deficient(XX: Array) -> Array:
         out[np.linalg.eigvalsh(XX)[:, 0] < 1e-10] = np.nan
         return out
     return XX
-
-
-def with_patterns(design: GroupDesign, **changes: Any) -> GroupDesign:
-    """The design with other patterns (``dataclasses.replace`` that keeps nothing cached)."""
-    return replace(design, **changes)

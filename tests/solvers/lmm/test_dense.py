@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_core.solvers.lmm.dense import DenseDesign, Term, fit_dense, replicate_dense
+from inference_core.solvers.lmm.dense import DenseDesign, Term
+from inference_core.solvers.lmm.dense_fit import fit_dense, replicate_dense
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.one_factor import conditional_modes, fit_one, leverage, vcov_unscaled
 
