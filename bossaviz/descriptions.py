@@ -18,25 +18,25 @@ def describe_data(focus: Focus, naming: Naming, labels: Labels, coef: np.ndarray
         rows = {name: focus.up[focus.across == i] for i, name in enumerate(focus.frame.x_labels) if (codes == i).any()}
         return strip_summary(
             labels,
-            factor=naming.noun(focus.focal),
+            factor=naming.plural(focus.focal),
             means={name: float(values.mean()) for name, values in rows.items()},
             counts={name: int(values.size) for name, values in rows.items()},
         )
     if focus.kind == "scatter":
-        line = focus.lines(coef)[-1]
+        line = focus.lines(coef)[focus.end_line]
         return scatter_summary(
             labels, n=focus.n, x=naming.noun(focus.focal), x_values=focus.across, x_unit=naming.unit(focus.focal),
             y_values=focus.up, line=(float(line[0, 1]), float(line[-1, 1])),
         )  # fmt: skip
-    value = focus.cases(coef).end_words[1]
+    value = focus.value(coef)
     return f"Dot plot of the real data: {focus.n:,} {naming.units}, {focus.frame.x_title} across; mean {value}."
 
 
-def describe_resample(focus: Focus, labels: Labels, draw: int, times: np.ndarray, value: str) -> str:
+def describe_resample(focus: Focus, labels: Labels, draw: int, times: np.ndarray, value: str, unit: str) -> str:
     """Return the description of pane B for draw ``draw``; times (n,) how often each row is in it."""
     return resample_summary(
         labels, draw=draw, distinct=int(np.count_nonzero(times)), most=int(times.max(initial=0)),
-        statistic=focus.word, value=value,
+        statistic=focus.word, value=value, unit=unit,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .sentences import Labels
+from .sentences import Labels, ink
 from .terms import read_term, response_of, scale_of
 
 LONGEST_TITLE = 48  # characters of an axis title; it shares its line with the labels of the axis
@@ -42,6 +42,7 @@ class Naming:
     unit_name: str  # "car"
     x_titles: dict[str, tuple[str, str]]  # column -> title with unit, noun
     menu: str  # how the term stands in the drop-down list
+    unit_words: str = ""  # the unit of the numbers on the axis: "mpg per 1,000 lb"
 
     def x_title(self, column: str) -> str:
         """Return the title of an axis along a column of the data."""
@@ -50,6 +51,13 @@ class Naming:
     def noun(self, column: str) -> str:
         """Return a column of the data as a noun without its unit."""
         return self.x_titles.get(column, (column, column))[1]
+
+    def plural(self, column: str) -> str:
+        """Return a column of groups in the plural: "feeds"; a column that only has its own name keeps it."""
+        noun = self.noun(column)
+        if noun == column or noun.endswith("s"):
+            return noun if noun != column else f'groups of "{column}"'
+        return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
 
     def unit(self, column: str) -> str:
         """Return the unit of a column of the data, empty where it has none."""
@@ -95,7 +103,13 @@ def naming_of(model: Any, term: str, labels: Labels) -> Naming:
         question=_question(reading.kind, labels, words, term, noun), axis=axis,
         y_title=response + ("" if function == "log" else unit), units=labels.units, unit_name=labels.unit_name,
         x_titles=_x_titles(bundle, labels), menu=f"{term} ({quantity})" if told and len(term) < 18 else term,
+        unit_words=shown.strip(" ()"),
     )  # fmt: skip
+
+
+def quoted(text: str) -> str:
+    """Words as a sentence has them: a column without words of its own in quotes."""
+    return ink.finish(text)[0]
 
 
 def _plain(text: str) -> str:
@@ -118,12 +132,12 @@ def _axis_unit(labels: Labels, words: Any, scale: str, kind: str) -> str:
 
 
 def _question(kind: str, labels: Labels, words: Any, term: str, noun: str) -> str:
-    response = _plain(labels.response)
+    response = quoted(labels.response)
     if kind in ("slope", "scaled"):
-        return f"Is the slope of {noun} different from 0?"
+        return f"Is the slope of {quoted(words.noun) or noun} different from 0?"
     if kind == "level" and words.level and words.reference:
         verb = "Are" if labels.plural else "Is"
-        return f"{verb} {response} different {_plain(words.level)} than {_plain(words.reference)}?"
+        return f"{verb} {response} different {quoted(words.level)} than {quoted(words.reference)}?"
     if kind == "mean":
         return f"How large is the mean {response}?"
     if kind == "intercept":

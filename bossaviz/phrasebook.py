@@ -147,9 +147,10 @@ class Phrasebook:
         """Nouns of the operands that are held fixed: all but those of this column and of its interactions."""
         own = {p.column for p in reading.parts} | {p.column for p in apart}
         nouns: dict[str, None] = {}
+        kept = {int(j) for j in self.bundle.rank_info.kept}
         for j in range(self.bundle.p):
             for part in self.parts[j]:
-                if part.column not in own:
+                if part.column not in own and j in kept:  # a column without an estimate holds nothing fixed
                     nouns.setdefault(self.noun(part))
         return tuple(nouns)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .charts.axis import decimals_for, distribution_axis, number
+from .charts.axis import decimals_beside, decimals_for, distribution_axis, number
 from .charts.distribution import DOTS_UP_TO, Distribution, IntervalRow
 from .compute.reading import Reading
 from .naming import Naming
@@ -38,8 +38,9 @@ def scale_of_focus(reading: Reading) -> tuple[float, int]:
 
 
 def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: int, overlay: bool) -> Distribution:
-    """Return what pane C shows."""
-    se, decimals = scale_of_focus(reading)
+    """Return what pane C shows. The axis is as wide as the draws will be, which is known before the first."""
+    _, decimals = scale_of_focus(reading)
+    se = float(reading.spread[reading.focal])
     estimate = float(reading.estimate[reading.focal])
     null = reading.query.null if naming.kind not in ("mean", "intercept") or reading.query.null else None
     axis = distribution_axis(estimate, se, null)
@@ -54,13 +55,14 @@ def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: i
     return Distribution(
         draws=reading.values, numbers=reading.numbers, estimate=estimate, axis=axis, rows=rows, decimals=decimals,
         null=null, null_words="" if null is None else naming.null_words(null), x_title=naming.axis, shown=shown,
-        bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate, se) if overlay else None,
-        curve_words=_curve_words(reading), draw_words=naming.quantity,
+        bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate) if overlay else None,
+        curve_words=_curve_words(reading), draw_words=naming.quantity, failed=reading.count - reading.usable,
     )  # fmt: skip
 
 
-def _curve(reading: Reading, axis: tuple[float, float], centre: float, se: float) -> tuple[np.ndarray, np.ndarray]:
+def _curve(reading: Reading, axis: tuple[float, float], centre: float) -> tuple[np.ndarray, np.ndarray]:
     """Density of the reference distribution behind the Wald interval: t with its df, or normal."""
+    se = float(reading.wald.se[reading.focal])
     x = np.linspace(*axis, 160)
     df = _reference_df(reading)
     z = (x - centre) / se
@@ -87,7 +89,8 @@ def title_of_distribution(reading: Reading, naming: Naming) -> tuple[str, str]:
     """Return the heading of pane C and what can be done there."""
     count = reading.usable
     if count == 0:
-        return f"{naming.quantities} of resamples", "one dot will be one resample"
+        none = f"none of {reading.count:,} refits worked" if reading.count else "one dot will be one resample"
+        return f"{naming.quantities} of resamples", none
     noun = naming.quantities if count != 1 else naming.quantity.capitalize()
     title = f"{noun} of {count:,} resample{'s' * (count != 1)}"
     if count <= DOTS_UP_TO:
@@ -110,9 +113,11 @@ def estimates(reading: Reading) -> tuple[tuple[str, ...], list[tuple[str, ...]],
         elif table is None:
             rows.append((name, number(estimate, digits), "", "", "", ""))
         else:
+            null = float(np.broadcast_to(np.asarray(table.null, float), reading.estimate.shape)[j])
+            limits = [float(v[j]) for v in (table.ci_lower, table.ci_upper)]
             rows.append((
-                name, number(estimate, digits), *(number(float(v[j]), digits) for v in
-                (table.se, table.ci_lower, table.ci_upper)), p_text(table.p_value, j, reading),
+                name, number(estimate, digits), number(float(table.se[j]), digits),
+                *(number(v, decimals_beside(v, digits, null)) for v in limits), p_text(table.p_value, j, reading),
             ))  # fmt: skip
     return head, rows, chosen
 

@@ -47,9 +47,13 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
         return [low]
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
+    choices = []
+    for size in (0.5, 1, 2, 2.5, 5, 10):
+        step = size * power
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first <= count:  # at most one more than asked for
+            choices.append((abs(last - first + 1 - count), last - first, step, first, last))
+    _, _, step, first, last = min(choices)
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 
 
@@ -58,6 +62,17 @@ def decimals_for(se: float) -> int:
     if not math.isfinite(se) or se <= 0:
         return 2
     return int(min(max(1 - math.floor(math.log10(se) + 1e-12), 0), 8))
+
+
+def decimals_beside(value: float, decimals: int, null: float | None) -> int:
+    """Return the decimals at which ``value`` is seen on its own side of ``null``: as asked for, or up to four more."""
+    if null is None or not math.isfinite(value) or value == null:
+        return decimals
+    for places in range(decimals, decimals + 5):
+        shown = round(value, places)
+        if shown != null and (shown < null) == (value < null):
+            return places
+    return decimals
 
 
 def number(value: float | None, decimals: int) -> str:

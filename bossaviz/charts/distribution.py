@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .axis import nice_ticks, number
+from .axis import decimals_beside, nice_ticks, number
 from .binning import Bins, bins_through, nice_ceiling, stack
 
 DOTS_UP_TO = 500  # more draws than this are bars
@@ -54,6 +54,7 @@ class Distribution:
     curve: tuple[np.ndarray, np.ndarray] | None = field(default=None)  # x, density of the reference distribution
     curve_words: str = ""  # "t curve, 30 df"
     draw_words: str = "estimate"  # what one draw is: "slope"
+    failed: int = 0  # draws that gave nothing
 
 
 def height_of_rows(n_rows: int) -> int:
@@ -67,7 +68,12 @@ def figure_height(n_rows: int) -> int:
 
 
 def _chosen(rows: tuple[IntervalRow, ...]) -> IntervalRow | None:
-    return next((r for r in rows if r.chosen and r.low is not None), None)
+    """The chosen interval, if the draws gave both of its ends; an end at infinity is one."""
+    return next((r for r in rows if r.chosen and _has_both(r)), None)
+
+
+def _has_both(row: IntervalRow) -> bool:
+    return row.low is not None and row.high is not None and not math.isnan(row.low) and not math.isnan(row.high)
 
 
 def binned(view: Distribution) -> Bins:
@@ -113,7 +119,8 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         full = np.flatnonzero(bins.counts)
         bar_data = {
             "x": bins.edges[full], "x2": bins.edges[full + 1], "count": bins.counts[full].astype(float),
-            "inside": bins.inside[full].astype(float), "bin": full.astype(float),
+            "inside": bins.inside[full].astype(float) if row is not None else np.ones(full.size),
+            "bin": full.astype(float),
         }  # fmt: skip
         dot_data = _columns("x", "y", "inside", "draw", "value")
     width = float(np.median(np.diff(bins.edges)))
@@ -134,6 +141,7 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "xlo": float(view.axis[0]),
         "xhi": float(view.axis[1]),
         "xtitle": view.x_title,
+        "est": float(view.estimate),
         "binw": width,
         "peak": float(peak),
         "bartop": float(top),
@@ -153,17 +161,19 @@ def _clamp(value: float, axis: tuple[float, float]) -> float:
 
 
 def _row_columns(view: Distribution) -> dict[str, list]:
+    """One row an interval. An end that has no room between the names and the frame is cut off by the drawing."""
     out = _columns("row", "name", "x", "x2", "lo", "hi", "chosen", "theory", "h0", "h1", "h2", "h3", "has", "note")
     for i, row in enumerate(view.rows):
-        has = row.low is not None and row.high is not None and not math.isnan(row.low) and not math.isnan(row.high)
+        has = _has_both(row)
         low, high = (row.low, row.high) if has else (view.estimate, view.estimate)
+        assert low is not None and high is not None  # _has_both() has looked
         a, b = _clamp(low, view.axis), _clamp(high, view.axis)
         out["row"].append(float(i))
         out["name"].append(row.name)
         out["x"].append(a)
         out["x2"].append(b)
-        out["lo"].append(("" if a == low or not has else "← ") + (number(low, view.decimals) if has else ""))
-        out["hi"].append((number(high, view.decimals) if has else "") + ("" if b == high or not has else " →"))
+        out["lo"].append(number(low, decimals_beside(low, view.decimals, view.null)) if has else "")
+        out["hi"].append(number(high, decimals_beside(high, view.decimals, view.null)) if has else "")
         out["chosen"].append(float(row.chosen))
         out["theory"].append(float(row.theory))
         for name, value, mcse, sign in (("h0", a, row.mcse_low, -1), ("h1", a, row.mcse_low, 1),
@@ -171,7 +181,8 @@ def _row_columns(view: Distribution) -> dict[str, list]:
             mcse = mcse if math.isfinite(mcse) else 0.0
             out[name].append(_clamp(value + sign * mcse, view.axis))
         out["has"].append(float(has))
-        out["note"].append(row.note)
+        missing = not has and view.draws.size > 1
+        out["note"].append((row.note or "these draws do not give both limits") if missing else "")
     return out
 
 
@@ -204,7 +215,8 @@ def _invitation(view: Distribution) -> dict[str, list]:
     if view.draws.size:
         return _columns("x", "side", "text")
     side = _mark_columns(view)["side"][0]
-    return {"x": [view.estimate], "side": [side], "text": ["press +1 to draw the first"]}
+    words = f"none of {view.failed:,} resamples gave a {view.draw_words}" if view.failed else "press +1 to draw the first"
+    return {"x": [view.estimate], "side": [side], "text": [words]}
 
 
 def _room_for_bracket(view: Distribution) -> bool:

@@ -16,7 +16,10 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     x = {"field": "x", "type": "quantitative", "scale": x_scale}
     x["axis"] = {"title": None, "grid": False, "tickCount": 9, "labelFlush": False,
                  # the title stands at the right end, in the line of the labels
-                 "labelExpr": "scale('x', datum.value) > width - 6.4 * length(xtitle) - 16 ? '' : datum.label"}
+                 # and the rule of the estimate runs through that line
+                 "labelExpr": "scale('x', datum.value) > width - 6.4 * length(xtitle) - 16 || "
+                              "abs(scale('x', datum.value) - scale('x', est)) < 3 + 3.4 * length(datum.label)"
+                              " ? '' : datum.label"}
     # Every layer names the same axis, so that they merge into one.
     count_scale = {"domain": {"expr": "[0, ytop]"}, "nice": False, "zero": True}
     y_axis = {"title": None, "grid": True, "tickCount": 3, "format": "d", "values": {"expr": "yticks"}}
@@ -31,6 +34,12 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
         return {"value": {"expr": expr}}
 
     foot = f"height + 26 + {ROW} * datum.row"
+    # Both limits are printed at the ends of their line, between the names on the left and the frame on the right; an
+    # end that does not fit is cut off there, without its tick and with an arrow.
+    first, last = "(92 + 6.6 * length(datum.lo))", "(width - 22 - 6.6 * length(datum.hi))"
+    at_low, at_high = "scale('x', datum.x)", "scale('x', datum.x2)"
+    cut_low, cut_high = f"{at_low} < {first} - 14", f"{at_high} > {last} + 16"
+    low_px, high_px = f"({cut_low} ? {first} : {at_low})", f"({cut_high} ? {last} : {at_high})"
     colour_inside = {"condition": {"test": "datum.inside > 0", "value": "@sim"}, "value": "@sim-soft"}
     source = {"condition": {"test": "datum.theory > 0", "value": "@theory"}, "value": "@sim"}
     layer = [
@@ -80,7 +89,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
             "layer": [
                 {"mark": {"type": "rule", "strokeWidth": 2, "color": "@real"},
                  "encoding": {"x": x_of("x"), "y": px("-8"), "y2": px(f"height + 26 + {ROW} * {n_rows} + 4")}},
-                *_haloed("text", "@ground", {"fontSize": 12, "fontWeight": 600, "color": "@real",
+                *_haloed("datum.text", "@ground", {"fontSize": 12, "fontWeight": 600, "color": "@real",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "8 * datum.side"},
                          "baseline": "alphabetic"}, {"x": x_of("x"), "y": px("0")}),
             ],
@@ -95,26 +104,30 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
                                         "value": "@ink2"},
                               }},
                 *[{"transform": [{"filter": "datum.chosen > 0 && datum.has > 0 && datum.theory == 0"}],
-                   "mark": {"type": "rect", "color": "@sim", "opacity": 0.22},
+                   "mark": {"type": "rect", "color": "@sim", "opacity": {"expr": f"{cut} ? 0 : 0.22"}},
                    "encoding": {"x": x_of(a), "x2": {"field": b}, "y": px(f"{foot} + 3"), "y2": px(f"{foot} + 17")}}
-                  for a, b in (("h0", "h1"), ("h2", "h3"))],
+                  for a, b, cut in (("h0", "h1", cut_low), ("h2", "h3", cut_high))],
                 {"transform": [{"filter": "datum.has > 0"}],
                  "mark": {"type": "rule", "strokeWidth": {"expr": "datum.chosen > 0 ? 4 : 1.6"},
                           "strokeDash": {"expr": "datum.name == 'Wald' ? [5, 3] : [1, 0]"}},
-                 "encoding": {"x": x_of("x"), "x2": {"field": "x2"}, "y": px(f"{foot} + 10"), "color": source}},
+                 "encoding": {"x": px(low_px), "x2": px(high_px), "y": px(f"{foot} + 10"), "color": source}},
                 *[{"transform": [{"filter": "datum.has > 0"}],
-                   "mark": {"type": "rule", "strokeWidth": {"expr": "datum.chosen > 0 ? 2.4 : 1.6"}},
-                   "encoding": {"x": x_of(end), "y": px(f"{foot} + (datum.chosen > 0 ? 4 : 6)"),
+                   "mark": {"type": "rule", "strokeWidth": {"expr": "datum.chosen > 0 ? 2.4 : 1.6"},
+                            "opacity": {"expr": f"{cut} ? 0 : 1"}},
+                   "encoding": {"x": px(end), "y": px(f"{foot} + (datum.chosen > 0 ? 4 : 6)"),
                                 "y2": px(f"{foot} + (datum.chosen > 0 ? 16 : 14)"), "color": source}}
-                  for end in ("x", "x2")],
-                *_haloed("lo", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
+                  for end, cut in ((low_px, cut_low), (high_px, cut_high))],
+                *_haloed(f"({cut_low} ? '← ' : '') + datum.lo", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
                          {"align": "right", "dx": -9, "baseline": "alphabetic", "color": "@text",
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
-                         {"x": x_of("x"), "y": px(f"{foot} + 14")}),
-                *_haloed("hi", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
+                         {"x": px(low_px), "y": px(f"{foot} + 14")}),
+                *_haloed(f"datum.hi + ({cut_high} ? ' →' : '')", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
                          {"align": "left", "dx": 9, "baseline": "alphabetic", "color": "@text",
                           "fontWeight": {"expr": "datum.chosen > 0 ? 600 : 400"}},
-                         {"x": x_of("x2"), "y": px(f"{foot} + 14")}),
+                         {"x": px(high_px), "y": px(f"{foot} + 14")}),
+                *_haloed("datum.note", {"expr": "datum.chosen > 0 ? '@sim-wash' : '@ground'"},
+                         {"align": "left", "baseline": "alphabetic", "color": "@ink2"},
+                         {"x": px("92"), "y": px(f"{foot} + 14")}),
             ],
         },
         {   # the draw that pane B shows
@@ -126,7 +139,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
                 {"mark": {"type": "point", "shape": "triangle-down", "size": 62, "filled": True,
                           "fill": "@ground", "stroke": "@sim", "strokeWidth": 1.6},
                  "encoding": {"x": x_of("x"), "y": px("height - 5")}},
-                *_haloed("text", "@ground", {"fontWeight": 600, "color": "@sim", "baseline": "alphabetic",
+                *_haloed("datum.text", "@ground", {"fontWeight": 600, "color": "@sim", "baseline": "alphabetic",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "-4 * -datum.side"}},
                          {"x": x_of("x"), "y": px("19")}),
             ],
@@ -140,7 +153,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
         },
         {
             "data": {"name": "curvewords"},
-            "layer": _haloed("text", "@ground", {"align": "left", "dx": 10, "dy": -4, "color": "@theory"},
+            "layer": _haloed("datum.text", "@ground", {"align": "left", "dx": 10, "dy": -4, "color": "@theory"},
                              {"x": x_of("x"), "y": counts("y")}),
         },
         {
@@ -154,7 +167,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     params = [
         {"name": "xlo", "value": 0}, {"name": "xhi", "value": 1}, {"name": "xtitle", "value": ""},
         {"name": "binw", "value": 1}, {"name": "peak", "value": 0}, {"name": "bartop", "value": 5},
-        {"name": "dotty", "value": True}, {"name": "bracket", "value": True},
+        {"name": "est", "value": 0}, {"name": "dotty", "value": True}, {"name": "bracket", "value": True},
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.
         {"name": "dotpx", "expr": "min(10, binw / (xhi - xlo) * width, 0.86 * height / max(peak, 1))"},
         {"name": "ytop", "expr": "dotty ? height / dotpx : 1.08 * bartop"},
@@ -170,9 +183,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     }  # fmt: skip
 
 
-def _haloed(field: str, ground, mark: dict, encoding: dict) -> list[dict]:
-    """Text with a rim of the ground behind it, readable on top of any line."""
-    text = {"text": {"field": field, "type": "nominal"}}
+def _haloed(words: str, ground, mark: dict, encoding: dict) -> list[dict]:
+    """Text, an expression, with a rim of the ground behind it, readable on top of any line."""
+    text = {"text": {"value": {"expr": words}}}
     rim = {**mark, "type": "text", "stroke": ground, "strokeWidth": 4, "strokeJoin": "round", "aria": False}
     return [
         {"mark": rim, "encoding": {**encoding, **text}},

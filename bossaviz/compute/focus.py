@@ -1,7 +1,9 @@
 """What panes A and B show for one term: the rows, the fitted line, and the same for any set of coefficients.
 
 The rows are the real rows: the response against the term's own predictor. The line is the model's, with every other
-predictor at a typical value (the mean of a number, the most frequent level of a factor), and the pane says so.
+predictor at a typical value (the mean of a number, the most frequent level of a factor), and the pane says so. A
+predictor that the term's own one is multiplied with has no typical value that would do: its coefficient belongs to one
+setting, so the lines of several settings are drawn, and the number stands at the line it belongs to, if that is there.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import polars as pl
 
 from bossaviz.charts.axis import data_axis, nice_ticks, number
 from bossaviz.charts.cases import Cases, Frame
-from bossaviz.terms import column_parts
+from bossaviz.terms import Part, column_parts, interacting
 
 GRID = 41  # points of a curve
 MOST_LINES = 6
@@ -44,6 +46,8 @@ class Focus:
     numbers: np.ndarray  # (n,) which row of the frame each kept row is, from 1
     focal: str = ""  # the column across; "" for the response itself
     end_line: int = -1  # the line at which the coefficient is written
+    labelled: bool = True  # False: no line drawn is the one that the coefficient describes
+    aside: str = ""  # where the lines of an interaction stand: "at horsepower 96 and 180"
 
     def lines(self, coef: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the model's lines for ``coef`` (p,), each (k, 2)."""
@@ -58,10 +62,15 @@ class Focus:
                 out.append(np.column_stack([x, height]))
         return tuple(out)
 
+    def value(self, coef: np.ndarray) -> str:
+        """Return the focal one of ``coef`` (p,) as it is written; empty where it has no estimate."""
+        focal = float(coef[self.column])
+        return number(focal, self.decimals) if np.isfinite(focal) else ""
+
     def cases(self, coef: np.ndarray, times: np.ndarray | None = None, real: np.ndarray | None = None) -> Cases:
         """Return the rows and lines for ``coef``; ``times`` (n,) how often each row was drawn."""
-        value = coef[self.column]
-        words = (self.word, number(float(value), self.decimals)) if np.isfinite(value) else ("", "")
+        value = self.value(coef)
+        words = (self.word, value) if value and self.labelled else ("", "")
         y = self.y
         count = np.ones(self.x.size) if times is None else times[self.rows]
         return Cases(
@@ -93,7 +102,11 @@ def focus_on(model: Any, term: str, words: Any, decimals: int) -> Focus:
     focal = next((name for name in names if name not in grouped), names[0])
     partner = next((name for name in names if name != focal), None)
     kind = "strip" if focal in grouped else "scatter"
-    place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped))
+    multiplied = None
+    if partner is None and len(own) == 1:
+        multiplied = next((part for part in interacting(bundle, own[0]) if part.column != focal), None)
+        partner = None if multiplied is None or multiplied.centre is not None else multiplied.column
+    place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped), multiplied)
     level = parts[column][0].plus if kind == "strip" and len(parts[column]) == 1 else ""
     return _against(place, inverse, column, words, decimals, level)
 
@@ -109,6 +122,7 @@ class Place:
     partner: str | None
     used: tuple[str, ...]
     grouped: frozenset[str]  # columns that the model treats as groups
+    multiplied: Part | None = None  # what the focal predictor is multiplied with, where the term is a main effect
 
 
 def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int, level: str) -> Focus:
@@ -143,9 +157,13 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int,
         x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title
     )
     held = tuple(n for n in place.used if n not in (focal, place.partner))
+    settings = _partners(place)
+    own = _own_setting(place, settings)
+    each = len(grids) // len(settings)  # lines at one setting
+    end_line = -1 if own is None else own * each + (tick_words.index(level) if level in tick_words else each - 1)
     return Focus(frame, kind, x, shown, rows, tuple(grids), inverse, column, words.quantity, decimals, held, y.size,
-                 stand, y, np.flatnonzero(bundle.valid_mask) + 1, focal,
-                 tick_words.index(level) if level in tick_words else -1)  # fmt: skip
+                 stand, y, np.flatnonzero(bundle.valid_mask) + 1, focal, end_line,
+                 own is not None, _aside(place, settings, words))  # fmt: skip
 
 
 def _grids(place: Place, stand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -179,10 +197,39 @@ def _partners(place: Place) -> list[dict[str, Any]]:
     if place.partner is None:
         return [{}]
     column = place.data[place.partner]
+    if place.multiplied is not None and place.partner not in place.grouped:
+        zero = 1.0 if place.multiplied.kind == "doubling" else 0.0
+        values = column.cast(pl.Float64).drop_nans().drop_nulls()
+        if values.min() <= zero <= values.max():
+            return [{place.partner: zero}]
     if place.partner in place.grouped:
         values = _level_values(column, place.model.bundle, place.partner)[:MOST_LINES]
         return [{place.partner: value} for value in values]
     return [{place.partner: float(column.cast(pl.Float64).quantile(q) or 0.0)} for q in (0.25, 0.75)]
+
+
+def _own_setting(place: Place, settings: list[dict[str, Any]]) -> int | None:
+    """Which setting of the partner the coefficient belongs to; None where that one is not drawn."""
+    if place.multiplied is None or place.partner is None:
+        return len(settings) - 1
+    if place.partner not in place.grouped:
+        return 0 if len(settings) == 1 else None
+    levels = [str(setting[place.partner]) for setting in settings]
+    reference = place.multiplied.reference
+    if reference in levels:
+        return levels.index(reference)
+    return None
+
+
+def _aside(place: Place, settings: list[dict[str, Any]], words: Any) -> str:
+    """Where the lines of an interaction stand, in words."""
+    if place.partner is None:
+        return ""
+    noun = words.noun(place.partner)
+    if place.partner in place.grouped:
+        return f"one for each {noun}"
+    values = [float(setting[place.partner]) for setting in settings]
+    return f"at {noun} {' and '.join(number(v, 0 if abs(v) >= 10 or v == int(v) else 1) for v in values)}"
 
 
 def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:

@@ -40,6 +40,7 @@ class Reading:
     focal: int  # position of the term
     inference: InferenceState | None  # None before the second draw
     wald: InferenceState
+    spread: np.ndarray  # (p,) how far the draws will scatter, as far as the fit knows: the larger of two formula SEs
     limits: tuple[Limits, ...]  # every type of CI_TYPES, then Wald
     values: np.ndarray  # (B,) usable draws of the focal number, in the order drawn
     numbers: np.ndarray  # (B,) int: which draw each is, from 1
@@ -77,6 +78,7 @@ class Machine:
         self.model = copy.copy(model)
         self.cache = DrawCache(self._open)
         self._wald: dict[tuple, InferenceState] = {}
+        self._spread: np.ndarray | None = None
         self._lock = threading.Lock()
 
     @property
@@ -99,6 +101,17 @@ class Machine:
                 self._wald[key] = table.inference
             return self._wald[key]
 
+    @property
+    def spread(self) -> np.ndarray:
+        """(p,) the larger of the classical and the robust standard error: drawing rows follows the robust one."""
+        if self._spread is None:
+            from inference_core.infer.sandwich import sandwich_vcov
+
+            m = self.model
+            robust = np.sqrt(np.diag(sandwich_vcov(m.spec, m.bundle, m.fit_state, "HC0")))
+            self._spread = np.fmax(np.sqrt(np.diag(m.fit_state.vcov)), robust)
+        return self._spread
+
     def read(self, store: DrawStore, n: int | None, query: ReadQuery) -> Reading:
         """Read the first ``n`` draws of ``store`` for one question; draws nothing."""
         draws, stream = store.first(n), store.stream
@@ -111,7 +124,7 @@ class Machine:
         inference = _summary(draws, stream, query) if int(good.sum()) > 1 else None
         return Reading(
             query=query, seed=int(stream.seed), names=names, estimate=np.asarray(model.fit_state.coef), focal=j,
-            inference=inference, wald=wald, limits=_every_type(draws, stream, j, query, wald, inference),
+            inference=inference, wald=wald, spread=self.spread, limits=_every_type(draws, stream, j, query, wald, inference),
             values=values, numbers=np.flatnonzero(good) + 1, count=draws.count,
             failures={} if inference is None else dict(inference.failures),
         )  # fmt: skip

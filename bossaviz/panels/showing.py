@@ -85,9 +85,10 @@ class Showing:
             self._chart_a.push(*cases_data(cases, focus.frame))
             coef = np.asarray(self._machine.model.fit_state.coef)
             self._chart_a.description = describe_data(focus, naming, self._labels, coef)
-            what = "line" if focus.kind == "scatter" else "bars"
-            held = f"; {what} at typical {' and '.join(naming.noun(c) for c in focus.held)}" if focus.held else ""
-            sub = f"{n:,} {naming.units if n != 1 else naming.unit_name}{held}"
+            what = "bars" if focus.kind == "strip" else "lines" if len(focus.grids) > 1 else "line"
+            typical = f"at typical {' and '.join(naming.noun(c) for c in focus.held)}" if focus.held else ""
+            places = ", ".join(words for words in (focus.aside, typical) if words)
+            sub = f"{n:,} {naming.units if n != 1 else naming.unit_name}{f'; {what} {places}' if places else ''}"
             put(self._controls.title_a, markup.pane_title("The data", "real", sub))
             put(self._controls.question, markup.question(naming.question))
 
@@ -104,7 +105,7 @@ class Showing:
             distinct = int(np.count_nonzero(times))
             title = f"Resample #{shown}"
             sub = f"{distinct:,} of {focus.n:,} {naming.units}, with repeats"
-            words = describe_resample(focus, self._labels, shown, times, cases.end_words[1])
+            words = describe_resample(focus, self._labels, shown, times, focus.value(coef), naming.unit_words)
         self._chart_b.push(*cases_data(cases, focus.frame), epoch=self._epoch)
         if self._chart_b.description != words and not self._running:
             self._chart_b.description = words

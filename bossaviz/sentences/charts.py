@@ -71,7 +71,7 @@ def scatter_summary(
     x_low, x_high = float(np.min(x_values)), float(np.max(x_values))
     y_low, y_high = float(np.min(y_values)), float(np.max(y_values))
     x_places, y_places = axis_decimals(x_low, x_high), axis_decimals(y_low, y_high)
-    ends = [numbers.fixed(v, y_places) for v in line]
+    ends = [numbers.fixed(v, _line_decimals(line, y_places)) for v in line]
     rise, fall = labels.rises_falls
     direction = "stays level" if ends[0] == ends[1] else rise if line[1] > line[0] else fall
     return chart_summary(
@@ -90,6 +90,14 @@ def scatter_summary(
         f1=ends[0],
         f2=ends[1],
     )
+
+
+def _line_decimals(line: tuple[float, float], axis: int) -> int:
+    """As many as the axis has; up to two more where the two ends of the line would look alike, or like 0 and 1."""
+    rise = abs(line[1] - line[0])
+    if rise <= 0 or not np.isfinite(rise):
+        return axis
+    return max(axis, min(numbers.decimals_for(rise, 2), axis + 2))
 
 
 def strip_summary(

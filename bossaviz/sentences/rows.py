@@ -345,12 +345,12 @@ PARAMS_ASYMP: tuple[Row, ...] = (
 )
 
 PARAMS_BOOT: tuple[Row, ...] = (
+    Row("ST5", lambda s: s.draws == 0 and s.failures > 0, _failed, _one_refit, tone="refusal"),
+    Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
     *NO_ESTIMATE,
     Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, _dot_variant),
     Row("PB10", lambda s: thresholds.total_draws(s) == 0),
     Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw),
-    Row("ST5", lambda s: s.draws == 0, _failed, _one_refit, tone="refusal"),
-    Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
     Row("PB7", thresholds.too_few_draws, _still_moving, _still_moving_variant, tone="caution"),
     Row(
         "PB9",

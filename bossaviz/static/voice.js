@@ -4,7 +4,8 @@
 // that a run of draws says "Drawing." and "Done", not every frame. And manners for the panel around it: radio buttons
 // that share a name (arrow keys go from one to the next), names for its parts, keys that the application leaves alone.
 
-let groups = 0;
+let groups = 0; // each panel has this module to itself, so names also carry a part that chance made
+const own = Math.random().toString(36).slice(2, 10);
 
 const keep = (event) => {
   if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
@@ -18,8 +19,8 @@ const settle = (panel, title) => {
   panel.setAttribute("role", "region");
   panel.setAttribute("aria-label", title);
   for (const box of panel.querySelectorAll(".widget-radio-box")) {
-    const name = `bv-radio-${++groups}`;
     box.setAttribute("role", "radiogroup");
+    const name = (box.dataset.bvName ??= `bv-radio-${own}-${++groups}`);
     for (const radio of box.querySelectorAll("input[type=radio]")) radio.name = name;
   }
   const labels = {
