@@ -159,6 +159,11 @@ def latest_draws(
     return head, rows
 
 
+def reasons(reading: Reading) -> list[tuple[str, str]]:
+    """Return why refits gave nothing, the most frequent reason first, with their numbers."""
+    return [(why, f"{times:,}") for why, times in sorted(reading.failures.items(), key=lambda item: -item[1])]
+
+
 def two_errors(reading: Reading) -> tuple[list[tuple[str, str, str]], str]:
     """Return sampling error and Monte-Carlo error for the status line, and the latter alone for the rail."""
     if reading.inference is None:

@@ -31,6 +31,7 @@ class Frame:
     y_labels: tuple[str, ...]
     x_title: str
     y_title: str
+    longest: int = 0  # letters of the longest name under the axis, where the axis is one of groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ def cases_data(cases: Cases, frame: Frame) -> tuple[dict[str, dict], dict]:
         "ylo": float(frame.y_axis[0]), "yhi": float(frame.y_axis[1]),
         "xticks": [float(t) for t in frame.x_ticks], "xlabels": list(frame.x_labels),
         "yticks": [float(t) for t in frame.y_ticks], "ylabels": list(frame.y_labels),
-        "xtitle": frame.x_title, "ytitle": frame.y_title,
+        "xtitle": frame.x_title, "ytitle": frame.y_title, "longest": float(frame.longest),
         "area": 11.0 if cases.x.size > MANY else 28.0,
     }  # fmt: skip
     return data, params
@@ -98,6 +99,17 @@ def _end_columns(cases: Cases, frame: Frame) -> dict[str, list]:
     return {"y": [y], "name": [cases.end_words[0]], "value": [cases.end_words[1]]}
 
 
+# Names of groups that are too long to stand side by side stand in two lines by turns, the last one in the first line,
+# where it leaves the second to the title of the axis; what is too long even then is cut.
+_SLOT = "(width / (xhi - xlo))"
+_CUT = f"floor({_SLOT} * (longest * 6.6 + 6 > {_SLOT} ? 2 : 1) / 6.6)"
+_NAME = "xlabels[indexof(xticks, datum.value)]"
+_GROUP_LABEL = (
+    f"longest * 6.6 + 6 <= {_SLOT} ? {_NAME} : (length(xticks) - 1 - indexof(xticks, datum.value)) % 2"
+    f" ? ['', truncate({_NAME}, {_CUT})] : truncate({_NAME}, {_CUT})"
+)
+
+
 def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
     """Return the Vega-Lite specification of pane A (``"real"``) or pane B (``"sim"``): axes and marks, no data."""
     colour = f"@{kind}"
@@ -105,7 +117,7 @@ def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
         "field": "x", "type": "quantitative",
         "scale": {"domain": {"expr": "[xlo, xhi]"}, "nice": False, "zero": False},
         "axis": {"title": None, "grid": False, "values": {"expr": "xticks"}, "labelFlush": False,
-                 "labelExpr": "xlabels[indexof(xticks, datum.value)]"},
+                 "labelOverlap": {"expr": "longest > 0 ? false : 'greedy'"}, "labelExpr": _GROUP_LABEL},
     }  # fmt: skip
     y = {
         "field": "y", "type": "quantitative",
@@ -154,7 +166,7 @@ def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
         },
     ]  # fmt: skip
     values = {"xlo": 0, "xhi": 1, "ylo": 0, "yhi": 1, "xticks": [], "xlabels": [], "yticks": [], "ylabels": [],
-              "xtitle": "", "ytitle": "", "area": 28}  # fmt: skip
+              "xtitle": "", "ytitle": "", "longest": 0, "area": 28}  # fmt: skip
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": "container", "height": PLOT, "autosize": {"type": "none"},

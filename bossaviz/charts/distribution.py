@@ -215,7 +215,9 @@ def _invitation(view: Distribution) -> dict[str, list]:
     if view.draws.size:
         return _columns("x", "side", "text")
     side = _mark_columns(view)["side"][0]
-    words = f"none of {view.failed:,} resamples gave a {view.draw_words}" if view.failed else "press +1 to draw the first"
+    words = "press +1 to draw the first"
+    if view.failed:
+        words = f"none of {view.failed:,} resamples gave a {view.draw_words}"
     return {"x": [view.estimate], "side": [side], "text": [words]}
 
 

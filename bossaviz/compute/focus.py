@@ -154,8 +154,9 @@ def _against(place: Place, inverse: Any, column: int, words: Any, decimals: int,
     shown = y[rows] + (_jitter(rows, 0.754878) * 0.09 * (y.max() - y.min()) if two_valued else 0.0)
     y_ticks = tuple(nice_ticks(*y_axis, 3))
     frame = Frame(
-        x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title
-    )
+        x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title,
+        max(map(len, tick_words), default=0) if kind == "strip" else 0,
+    )  # fmt: skip
     held = tuple(n for n in place.used if n not in (focal, place.partner))
     settings = _partners(place)
     own = _own_setting(place, settings)

@@ -11,7 +11,7 @@ import numpy as np
 
 from inference_core.infer.intervals import CI_TYPES, summarise
 from inference_core.infer.intervals.limits import Material, limits
-from inference_core.states import InferenceState
+from inference_core.states import DRAW_REASONS, InferenceState
 
 from .draws import DrawCache, Draws, DrawStore
 from .query import DrawQuery, ReadQuery
@@ -124,9 +124,9 @@ class Machine:
         inference = _summary(draws, stream, query) if int(good.sum()) > 1 else None
         return Reading(
             query=query, seed=int(stream.seed), names=names, estimate=np.asarray(model.fit_state.coef), focal=j,
-            inference=inference, wald=wald, spread=self.spread, limits=_every_type(draws, stream, j, query, wald, inference),
-            values=values, numbers=np.flatnonzero(good) + 1, count=draws.count,
-            failures={} if inference is None else dict(inference.failures),
+            inference=inference, wald=wald, spread=self.spread,
+            limits=_every_type(draws, stream, j, query, wald, inference), values=values, numbers=np.flatnonzero(good) + 1, count=draws.count,
+            failures=_failures(draws.status),
         )  # fmt: skip
 
     def resample(self, store: DrawStore, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +136,12 @@ class Machine:
         draws = store.first()
         coef = draws.samples[i - 1] if i <= draws.count else store.stream.batch(i - 1, i).samples[0]
         return np.asarray(coef), times
+
+
+def _failures(status: np.ndarray) -> dict[str, int]:
+    """How many draws gave nothing, by reason in words."""
+    codes, times = np.unique(status[status != 0], return_counts=True)
+    return {DRAW_REASONS[int(code)]: int(n) for code, n in zip(codes, times, strict=True)}
 
 
 def _summary(draws: Draws, stream: Any, query: ReadQuery) -> InferenceState:

@@ -18,6 +18,7 @@ from bossaviz.compute.worker import Run, default_worker, drain, watch_seconds, w
 from bossaviz.labels import labels_for
 from bossaviz.livechart import LiveChart
 from bossaviz.naming import Naming, naming_of
+from bossaviz.notes import standing_notes
 from bossaviz.sentences import Sentence, Situation
 from bossaviz.state import CI_TYPES, BootstrapState
 from inference_core.errors import InferenceCoreError, InferenceError
@@ -44,6 +45,7 @@ class BootstrapPanel(Showing, Results, Panel):
         self._worker = worker if worker is not None else default_worker()
         self._lock = threading.RLock()
         self._labels = labels_for(self._machine.model)
+        self._standing = standing_notes(self._machine.model)
         self._focus: dict[str, tuple[Naming, Focus]] = {}
         self._pins: list[screen.Pin] = []
         self._run: Run | None = None

@@ -15,7 +15,8 @@ from bossaviz.compute.focus import Focus, focus_on
 from bossaviz.compute.reading import Reading
 from bossaviz.descriptions import describe_data, describe_distribution, describe_resample
 from bossaviz.naming import Naming, naming_of
-from bossaviz.sentences import Sentence, sentence, status
+from bossaviz.notes import draw_notes
+from bossaviz.sentences import Sentence, sentence
 from bossaviz.situations import situation_from
 
 from .controls import put
@@ -160,6 +161,9 @@ class Showing:
             draws = self._store.first(reading.count)
             head, rows = screen.latest_draws(reading, draws.samples, draws.status)
             text = markup.table(head, rows, caption="Latest draws", empty="No draws yet: press +1.")
+            if reading.failures:
+                head, rows = ("why a refit gave nothing", "refits"), screen.reasons(reading)
+                text += markup.table(head, rows, caption="Reasons of failed refits")
         else:
             head, rows, chosen = screen.estimates(reading)
             text = markup.table(head, rows, chosen=chosen, caption="Estimates")
@@ -184,7 +188,7 @@ class Showing:
         if self._error is not None:
             return markup.status("idle", "", error=self._error)
         reading = self._reading
-        notes = self._notes(reading)
+        notes = self._standing + ([] if reading is None else draw_notes(reading))
         if running:
             return markup.status("running", f"Running|{done:,} of {goal:,}", facts=facts, notes=notes)
         if self._stale and reading is not None:
@@ -195,29 +199,3 @@ class Showing:
             return markup.status("idle", words, facts=facts, notes=notes)
         drawn = f"{done:,} draw{'s' * (done != 1)}" if done else "no draws yet"
         return markup.status("idle", f"Ready|{drawn}", facts=facts, notes=notes)
-
-    def _notes(self, reading: Reading | None) -> list[str]:
-        """Sentences under the table that a reader must see: rows left out, draws that failed, few draws, fall-backs."""
-        bundle = self._machine.model.bundle
-        notes = []
-        if bundle.n_total > bundle.n:
-            cols = ", ".join(bundle.missing_in) or "a used column"
-            notes.append(status("S1", k=bundle.n_total - bundle.n, n=bundle.n_total, cols=cols).text)
-        if reading is None or reading.inference is None:
-            return notes
-        failed = reading.count - reading.usable
-        if failed:
-            counts = reading.failures
-            reason = max(counts, key=lambda name: counts[name]) if counts else "no estimate"
-            notes.append(status("S13", fail=failed, B=reading.count, reason=reason).text)
-        if reading.usable < 100:
-            notes.append(status("S12", B=reading.usable, level=f"{100 * reading.query.conf_level:g}%").text)
-        # What the table says of itself: fall-backs, limits beyond the draws, types that promise too much here.
-        own = ("stopped after", f"{failed:,} of")
-        notes += [_sentence_case(note) for note in reading.inference.notes if not note.startswith(own)]
-        return notes
-
-
-def _sentence_case(note: str) -> str:
-    text = note.removeprefix("bca_fallback: ")
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -51,6 +51,7 @@ ALLOWED = ("https://cdn.jsdelivr.net/npm/@fortawesome/fontawesome-free@",)
 # An error whose whole stack lies in the application's own scripts is not ours: Notebook 7 trips over its settings
 # as it starts, JupyterLab over its splash screen as the theme changes.
 OWN_SCRIPTS = ("/static/lab/", "/static/notebook/")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours of a traceback
 LOCAL_SCHEMES = ("data", "blob", "about", "chrome-extension")
 
 # Nothing asks the server to fetch news, and saving a notebook saves its widgets.
@@ -168,7 +169,20 @@ def _wait_until_up(server: Server, seconds: float = 60) -> None:
     raise AssertionError(f"{server.kind} did not start; its log ends:\n{server.log.read_text()[-3000:]}")
 
 
-ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
+# The first error among the outputs, or null. JupyterLab 4.6 draws an error as if it were text on stderr, so the
+# notebook itself is asked; where there is none (Voila), the page.
+FIND_ERROR = r"""(() => {
+  for (const cell of window.jupyterapp?.shell?.currentWidget?.content?.widgets ?? []) {
+    const outputs = cell.model?.outputs;
+    for (let i = 0; i < (outputs?.length ?? 0); i++) {
+      const output = outputs.get(i).toJSON();
+      if (output.output_type === "error") return `${output.ename}: ${output.evalue}\n${output.traceback.join("\n")}`;
+    }
+  }
+  if (window.jupyterapp) return null;
+  const said = [...document.querySelectorAll(".jp-OutputArea-output")].map(el => el.textContent);
+  return said.find(text => text.includes("Traceback (most recent call last)")) ?? null;
+})()"""
 FIND_KERNEL = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
 
 # Counts drawings taken out of charts, or with them, from now on; window.__bvRemoved is the count.
@@ -248,7 +262,7 @@ class NotebookPage:
         """Run all cells and wait until they have ended; fail on an error in any output."""
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(
-            f"document.querySelector({ERROR_OUTPUT!r}) || "
+            f"{FIND_ERROR} !== null || "
             "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
             ".every(prompt => /\\[\\d+\\]/.test(prompt.textContent))",
             timeout=seconds * 1000,
@@ -257,8 +271,8 @@ class NotebookPage:
 
     def assert_no_error_output(self) -> None:
         """Fail with the text of the first error in an output."""
-        found = self.page.locator(ERROR_OUTPUT).all()
-        assert not found, f"error in an output of {self.name}:\n{found[0].inner_text()}"
+        found = self.page.evaluate(FIND_ERROR)
+        assert found is None, f"error in an output of {self.name}:\n{ANSI.sub('', found)}"
 
     def python(self, code: str) -> str:
         """Run ``code`` in the notebook's kernel; return what it printed and its last value's text."""

@@ -1,0 +1,67 @@
+"""What a reader must know about a model and its draws before using the numbers: messages of the status line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from .compute.reading import Reading
+from .sentences import status
+from .sentences.thresholds import FAILURES_MANY, FEW_DRAWS
+from .sentences.words import BETTER, REASONS, REMEDIES
+
+SAME = 1e-8  # share of a column: a smaller part of it is rounding
+
+
+def standing_notes(model: Any) -> list[str]:
+    """Return what holds before any draw: rows left out, columns that repeat others."""
+    bundle = model.bundle
+    notes = []
+    if bundle.n_total > bundle.n:
+        columns = ", ".join(bundle.missing_in) or "a used column"
+        notes.append(status("S1", k=bundle.n_total - bundle.n, n=bundle.n_total, cols=columns).text)
+    kept = [int(j) for j in bundle.rank_info.kept]
+    for j in sorted(set(range(bundle.p)) - set(kept)):
+        others = [name for name in _repeated_by(bundle, j, kept) if name != "(Intercept)"]
+        notes.append(status("S6", term=bundle.X_names[j], others=" or ".join(others) or "the others").text)
+    return notes
+
+
+def _repeated_by(bundle: Any, j: int, kept: list[int]) -> list[str]:
+    """Names of the columns whose combination column ``j`` is."""
+    scale = np.linalg.norm(bundle.X, axis=0)
+    scale[scale == 0] = 1.0
+    weights = np.linalg.lstsq(bundle.X[:, kept] / scale[kept], bundle.X[:, j] / scale[j], rcond=None)[0]
+    return [bundle.X_names[k] for k, weight in zip(kept, weights, strict=True) if abs(weight) > SAME]
+
+
+def draw_notes(reading: Reading) -> list[str]:
+    """Return what holds of the draws made so far: refits that failed, too few draws, fall-backs of the limits."""
+    failed = reading.count - reading.usable
+    notes = []
+    if failed:
+        reason = max(reading.failures, key=lambda name: reading.failures[name]) if reading.failures else ""
+        said = REASONS.get(reason, reason)
+        if not reading.usable:
+            return [status("S32", B=reading.count, reason=said, remedy=REMEDIES.get(reason, REMEDIES[""])).text]
+        if failed > FAILURES_MANY * reading.count:
+            notes.append(status("S14", reason=said, better=BETTER.get(reason, BETTER[""])).text)
+        else:
+            notes.append(status("S13", fail=failed, B=reading.count, reason=said).text)
+    if reading.inference is None:
+        return notes
+    if reading.usable < FEW_DRAWS:
+        notes.append(status("S12", B=reading.usable, level=f"{100 * reading.query.conf_level:g}%").text)
+    # What the table says of itself: limits beyond the draws, types that promise too much here.
+    own = ("stopped after", f"{failed:,} of")
+    return notes + [_as_sentence(note) for note in reading.inference.notes if not note.startswith(own)]
+
+
+def _as_sentence(note: str) -> str:
+    few = re.fullmatch(r"limits rest on (\d+) draws?", note)
+    if few:
+        return f"A limit in the table rests on {few[1]} draw{'s' * (few[1] != '1')} in its tail: press +1000."
+    text = note.removeprefix("bca_fallback: ")
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
