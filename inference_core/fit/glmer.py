@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from inference_core.errors import FitError
 from inference_core.families import Family, get_family, with_params
 from inference_core.solvers.glmm import rows as glmm_rows
-from inference_core.solvers.glmm.fit import SINGULAR, Optimum, Refits, diagonal, optimise, refit
+from inference_core.solvers.glmm.fit import SINGULAR, THETA_MAX, Optimum, Refits, diagonal, optimise, refit
 from inference_core.solvers.glmm.problem import Problem, RandomTerm, TooLargeError
 from inference_core.solvers.glmm.problem import pose as pose_glmm
 from inference_core.solvers.lstsq import expand_square, independent_columns
@@ -25,7 +25,6 @@ from .lmer import singular_message
 
 MAX_NODES = 100
 _SUSPICIOUS = 10.0  # |X beta| from which separation is looked for
-_THETA_MAX = 1e6  # of a negative binomial: beyond, the counts are a Poisson's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +152,31 @@ def fit_glmer(
                 "no point was found at which every mean is possible",
                 "use link='log' for positive responses, link='logit' for shares",
             )
+        if _without_spread(problem, found):
+            found = _at_poisson(spec, bundle, problem, found, max_iter)
         return _state(spec, bundle, problem, found)
+
+
+def _without_spread(problem: GlmerProblem, found: Optimum) -> bool:
+    """Whether theta of a negative binomial grew beyond every count."""
+    grown = problem.family.name == "negative_binomial" and problem.solver.n_scale > 0
+    return grown and bool(found.x[-1] > np.log(THETA_MAX) - 1e-6)
+
+
+def _at_poisson(
+    spec: ModelSpec, bundle: DataBundle, problem: GlmerProblem, found: Optimum, max_iter: int
+) -> Optimum:
+    """The other parameters where theta has no finite estimate: theta held far out, the deviance flat in it."""
+    far = get_family(f"negative_binomial(theta={THETA_MAX})", problem.family.link)
+    held = glmer_problem(spec, bundle, n_agq=problem.solver.n_agq, family=far)
+    rest = optimise(held.solver, max_iter=max_iter, start=found.x[:-1])
+    x = np.append(rest.x, np.log(THETA_MAX))
+    s = problem.solver.searched.size
+    H = np.zeros((s, s))
+    H[:-1, :-1] = rest.hessian
+    H[-1, -1] = 1e-6 * np.mean(np.diagonal(rest.hessian))
+    deviance = problem.solver.evaluate(x[None], rest.u[None], gradient=False).deviance[0]
+    return replace(rest, x=x, deviance=float(deviance), gradient=np.append(rest.gradient, 0.0), hessian=H)
 
 
 def glmer_problem(
@@ -269,13 +292,12 @@ def _state(spec: ModelSpec, bundle: DataBundle, problem: GlmerProblem, found: Op
         messages.append(vcov_message)
     if singular:
         messages.append(singular_message(re, re.t_matrices(relative)))
-    if family.name == "negative_binomial" and scale is not None and scale > np.log(_THETA_MAX):
+    if _without_spread(problem, found):
         messages.append(
             f'"{bundle.y_name}" spreads no more than a Poisson would beside these random effects: theta grows without '
             "end. family='poisson' says the same with one parameter less."
         )
-        converged = True
-    elif not converged and separation is None:
+    if not converged and separation is None:
         messages.append(f"the search for the optimum stopped after {found.n_iter} steps before it settled")
     return FitState(
         coef=coef,

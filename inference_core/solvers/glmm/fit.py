@@ -17,6 +17,8 @@ from .problem import Problem
 SINGULAR = 1e-4  # diagonal of T below which a fit is singular, as lme4 has it
 RUNAWAY = 30.0  # |X beta| of a replicate beyond which a fitted probability or rate is at its edge
 _RUNAWAY_FIT = 100.0  # the same for a first fit, where nothing tells yet how far an outlying row may lie
+THETA_MAX = 1e6  # of a negative binomial: beyond, the counts are a Poisson's
+_ENDLESS = ("logit", "probit", "cloglog", "log")  # links that reach the edge of the means only at infinity
 _STEP = 1e-3  # of central differences of the gradient, in standard errors
 _STARTS = (0.5, 0.1, 2.0)  # first T as multiples of I; the later ones where the first end looks doubtful
 _LANE_NUMBERS = 2.5e5  # rows times lanes worked at once
@@ -76,12 +78,15 @@ class _Objective:
     def runaway(self, searched: Array, lanes: Array) -> Array:
         """Lanes whose fixed part has left the range of probabilities and rates that data can tell from their edge."""
         p = self.problem
-        if p.model.family.name not in ("binomial", "poisson", "negative_binomial"):
-            return np.zeros(lanes.size, dtype=bool)
         x = self.x[lanes]
         x[:, p.searched] = searched
-        fixed = p.split(x).beta @ p.design.X.T
-        return np.max(np.abs(fixed), axis=1, initial=0.0) > self.limit
+        point = p.split(x)
+        gone = np.zeros(lanes.size, dtype=bool)
+        if p.model.family.name == "negative_binomial" and point.scale is not None:
+            gone |= point.scale > np.log(THETA_MAX)
+        if p.model.family.link.name in _ENDLESS:
+            gone |= np.max(np.abs(point.beta @ p.design.X.T), axis=1, initial=0.0) > self.limit
+        return gone
 
     def _problem_of(self, lanes: Array) -> Problem:
         """The problem of these lanes; lanes repeat from one evaluation to the next, so the last one is kept."""
@@ -89,10 +94,7 @@ class _Objective:
             self._lanes = lanes.copy()
             self._part = self.problem
             if lanes.size < self.u.shape[0]:
-                p = self.problem
-                self._part = Problem(
-                    p.design.take(lanes), p.model.take(lanes), p.terms, p.n_agq, p.to_data, p.maps
-                )
+                self._part = self.problem.lanes(lanes)
         return self._part
 
 
@@ -242,7 +244,7 @@ def first_guess(problem: Problem, height: float) -> tuple[Array, Array]:
     unit = np.where(np.isfinite(unit), unit, 0.0) * (1.0 if w is None else w) / phi
     size = height
     if phi != 1.0:  # effects in units of the noise on the link scale
-        size = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-12)))
+        size = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-300))) / problem.unit
     theta = np.concatenate([[size if a == b else 0.0 for a, b in t.entries] for t in problem.terms])
     curvature = np.concatenate([np.full(len(t.entries), 4.0 * t.J / max(size, 0.3) ** 2 / 4.0) for t in problem.terms])
     if phi != 1.0:
@@ -330,11 +332,9 @@ def refit(problem: Problem, optimum: Optimum, *, tol: float = REPLICATE_TOL, max
     parts = []
     for start in range(0, B, chunk):
         lanes = np.arange(start, min(start + chunk, B))
-        part = problem if lanes.size == B else Problem(
-            problem.design.take(lanes), problem.model.take(lanes), problem.terms, problem.n_agq, problem.to_data,
-            problem.maps,
-        )  # fmt: skip
+        part = problem if lanes.size == B else problem.lanes(lanes)
         parts.append(_refit(part, lanes.size, optimum, tol, max_iter))
+
     def joined(name: str) -> Array:
         return np.concatenate([getattr(part, name) for part in parts])
 
@@ -369,7 +369,11 @@ def _refit(problem: Problem, B: int, optimum: Optimum, tol: float, max_iter: int
     full[:, s] = result.x
     full, u = canonical(problem, full, objective.u)
     status = np.where(result.converged, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8)
-    status[objective.runaway(result.x, np.arange(B))] = DRAW_SEPARATED
+    poisson = np.zeros(B, dtype=bool)
+    if problem.model.family.name == "negative_binomial" and problem.n_scale:
+        poisson = full[:, -1] > np.log(THETA_MAX)  # no spread beyond a Poisson's is an answer, not a failure
+    status[objective.runaway(result.x, np.arange(B)) & ~poisson] = DRAW_SEPARATED
+    status[poisson] = DRAW_OK
     data = full @ problem.to_data.T
     out = problem.split(data)
     return Refits(out.theta, out.beta, out.scale, result.deviance, u, status, result.n_iter)
@@ -384,9 +388,7 @@ def _second_chance(problem, objective, result: BfgsResult, lost: Array, optimum:
         for i, (a, b) in enumerate(t.entries):
             x[:, at + i] = 0.5 if a == b else 0.0
         at += len(t.entries)
-    part = Problem(
-        problem.design.take(lost), problem.model.take(lost), problem.terms, problem.n_agq, problem.to_data, problem.maps
-    )
+    part = problem.lanes(lost)
     again = _Objective(part, x, np.zeros((lost.size, problem.design.q)), objective.limit)
     H0 = np.diag(np.diagonal(_safe_inverse(optimum.hessian)))
     second = bfgs(again, x[:, s], H0, tol=tol, max_iter=2 * max_iter, runaway=again.runaway)

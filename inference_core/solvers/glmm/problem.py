@@ -1,12 +1,13 @@
 """A GLMM as one function of (theta, beta, log scale) in coordinates where it is well scaled.
 
-X becomes X R^-1 sqrt(n), Z becomes Z A with A lower triangular (diagonal where T is), so that columns have root mean
-square 1 and T = A T*. Both maps are linear in the parameters: ``to_data`` (m, m) carries them back.
+X becomes c X R^-1 sqrt(n), Z becomes c Z A with A lower triangular (diagonal where T is), so that T = A T*. The columns
+then have root mean square c, the size of eta: 1 for links that have no units (logit, log), the spread of link(y)
+otherwise. Both maps are linear in the parameters: ``to_data`` (m, m) carries them back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class Problem:
     n_agq: int
     to_data: Array  # (m, m) working (theta, beta, log scale) to data
     maps: tuple[Array, ...]  # A (k, k) of each term
+    unit: float  # c, the size of eta
+
+    def lanes(self, lanes: Array) -> Problem:
+        """Some of the lanes."""
+        return replace(self, design=self.design.take(lanes), model=self.model.take(lanes))
 
     @property
     def n_theta(self) -> int:
@@ -74,18 +80,17 @@ class Problem:
 
     def with_model(self, model: RowModel) -> Problem:
         """The same with other rows, already in the design's order."""
-        return Problem(self.design, model, self.terms, self.n_agq, self.to_data, self.maps)
+        return replace(self, model=model)
 
     def with_multiplicity(self, multiplicity: Array) -> Problem:
         """The same with groups counted so often in each lane: (B, J), one grouping factor only."""
         if not isinstance(self.design, Grouped):
             raise ValueError("groups can be counted more than once for a single grouping factor only")
-        design = self.design.with_multiplicity(multiplicity)
-        return Problem(design, self.model, self.terms, self.n_agq, self.to_data, self.maps)
+        return replace(self, design=self.design.with_multiplicity(multiplicity))
 
     def at_nodes(self, n_agq: int) -> Problem:
         """The same by another rule of integration."""
-        return Problem(self.design, self.model, self.terms, n_agq, self.to_data, self.maps)
+        return replace(self, n_agq=n_agq)
 
     def split(self, x: Array) -> Point:
         """(theta, beta, log scale) of x (B, m)."""
@@ -155,10 +160,11 @@ def pose(
         Several factors whose smaller ones together have too many effects for a dense factor.
     """
     n, p = X.shape
+    unit = _size_of_eta(model)
     R = np.linalg.qr(X, mode="r") / np.sqrt(n)
-    R_inverse = np.linalg.inv(R)
+    R_inverse = unit * np.linalg.inv(R)
     work_X = X @ R_inverse
-    maps = tuple(_lower_whitening(t.Z, t.mask) for t in terms)
+    maps = tuple(unit * _lower_whitening(t.Z, t.mask) for t in terms)
     m = sum(len(t.entries) for t in terms) + p + int(model.has_scale)
     to_data = np.eye(m)
     at = 0
@@ -178,7 +184,21 @@ def pose(
             raise TooLargeError(f"{rest} random effects beside the {first} of the largest factor")
         blocks = [(t.Z @ A, t.group, t.J, t.entries) for t, A in zip(terms, maps, strict=True)]
         design = Blocked.make(work_X, blocks, offset)
-    return Problem(design, model.reorder(design.order), terms, n_agq, to_data, maps)
+    return Problem(design, model.reorder(design.order), terms, n_agq, to_data, maps, unit)
+
+
+def _size_of_eta(model: RowModel) -> float:
+    """A power of ten near the spread of link(y) where eta has units, else 1."""
+    family = model.family
+    if family.link.name not in ("identity", "inverse", "sqrt", "inverse_squared") or family.name == "binomial":
+        return 1.0
+    weights = None if model.weights is None else np.atleast_2d(model.weights)[0]
+    with np.errstate(all="ignore"):
+        eta = family.link.link(family.initialize(model.y[0], weights))
+        eta = eta[np.isfinite(eta)]
+        spread = float(np.median(np.abs(eta - np.median(eta)))) if eta.size else 0.0
+        spread = spread if spread > 0 else float(np.std(eta)) if eta.size else 0.0
+    return 10.0 ** round(np.log10(spread)) if np.isfinite(spread) and spread > 0 else 1.0
 
 
 def _lower_whitening(Z: Array, mask: Array) -> Array:

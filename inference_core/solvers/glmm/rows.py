@@ -87,8 +87,10 @@ class RowModel:
             w = w[lanes]
         if self.y.shape[0] == 1:
             return RowModel(self.family, self.y, w, self.saturated)
-        assert self.saturated is not None
-        return RowModel(self.family, self.y[lanes], w, self.saturated[lanes])
+        saturated = self.saturated
+        if saturated is not None and saturated.shape[0] > 1:
+            saturated = saturated[lanes]
+        return RowModel(self.family, self.y[lanes], w, saturated)
 
     def reorder(self, order: Array) -> RowModel:
         """The same with the rows in another order."""
