@@ -6,22 +6,26 @@ the fit at hand), as pbkrtest does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from inference_core.errors import InferenceError
 from inference_core.solvers.lmm.denominator import JointDf, KenwardRoger, Satterthwaite
-from inference_core.solvers.lmm.dense_fit import fit_dense
+from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.information import Information, information_of_groups, information_of_terms
-from inference_core.solvers.lmm.one_factor import fit_one
+from inference_core.solvers.lmm.information_crossed import information_of_scalars, terms_left
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
+from .lmer import fit_lmer
 from .mixed_problem import MixedProblem
 
 MAX_DENSE = 2000  # random effects of several factors for which q x q matrices take a second or two
+MAX_REST = 4000  # levels beside those of the largest factor, one effect each: one dense matrix of that size
+_SPARSE = 300  # random effects of scalar factors from which eliminating the largest pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,7 @@ class MixedDf:
 
     problem: MixedProblem
     information: Information
+    complete: bool = True  # every variance takes part; else those at 0 were left out, as Satterthwaite does anyway
 
     @cached_property
     def _satterthwaite(self) -> Satterthwaite:
@@ -37,6 +42,12 @@ class MixedDf:
 
     @cached_property
     def _kenward_roger(self) -> KenwardRoger:
+        if not self.complete:
+            raise InferenceError(
+                "Kenward-Roger degrees of freedom",
+                "a variance of this large model is 0, and the dense matrices that would need are too large",
+                "use Satterthwaite's, or leave the term out",
+            )
         return KenwardRoger.of(self.information)
 
     def satterthwaite(self, L: Array | None = None) -> Array:
@@ -85,15 +96,34 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     problem = MixedProblem.of(spec, bundle, fit, asked)
     assert fit.theta is not None
     T = problem.relative_factors(fit.theta)
+    if spec.method == "ml":
+        fit = fit_lmer(replace(spec, method="reml"), bundle, start=T)
+        assert fit.theta is not None
+        T = problem.relative_factors(fit.theta)
     with one_blas_thread():
         if problem.is_one_factor:
-            design = problem.group_design()
-            if spec.method == "ml":
-                T = (fit_one(design, problem.y, reml=True, start=T[0])[0].T[0],)
-            return MixedDf(problem, information_of_groups(design, problem.y, T[0]))
+            return MixedDf(problem, information_of_groups(problem.group_design(), problem.y, T[0]))
+        if problem.re.q > _SPARSE and all(block.k == 1 for block in problem.re.blocks):
+            return _of_scalars(problem, np.array([t[0, 0] for t in T]), asked)
         dense = problem.dense_design(asked, MAX_DENSE)
-        if spec.method == "ml":
-            T = fit_dense(
-                problem.X, problem.terms, problem.y, weights=problem.weights, reml=True, start=list(T)
-            ).T
         return MixedDf(problem, information_of_terms(dense, problem.y, T))
+
+
+def _of_scalars(problem: MixedProblem, theta: Array, asked: str) -> MixedDf:
+    """Several factors with one effect each: those without variance do not move V, and one alone has blocks."""
+    terms = problem.terms
+    left = terms_left(terms, theta, problem.weights)
+    rest = sum(terms[i].n_groups for i in left[1:])
+    if rest > MAX_REST:
+        raise InferenceError(
+            asked,
+            f"{rest:,} levels beside those of the largest grouping factor; up to {MAX_REST:,} are taken here",
+            "with so many groups the normal reference is close; or use how='boot'",
+        )
+    if len(left) > 1:
+        info = information_of_scalars(problem.X, terms, problem.y, theta, problem.weights)
+        return MixedDf(problem, info, len(left) == len(terms))
+    only = terms[left[0] if left else 0]
+    T = np.array([[theta[left[0]] if left else 0.0]])
+    design = GroupDesign.of(problem.X, only.Z, only.group, n_groups=only.n_groups, weights=problem.weights)
+    return MixedDf(problem, information_of_groups(design, problem.y, T), False)
