@@ -17,6 +17,17 @@ from inference_core.states import Array
 THETA_MAX = 1e8  # beyond it the counts are a Poisson's to every digit of the likelihood
 
 
+def fit_with_params(X: Array, y: Array, family: Family, weights: Array | None, offset: Array | None, **options: Any):
+    """Coefficients and the family's own parameters: the family at those, and the :class:`IrlsResult` there.
+
+    Raises
+    ------
+    FitError
+        The data leave the parameter without an estimate.
+    """
+    return _FITS[family.name](X, y, family, weights, offset, **options)
+
+
 def fit_negative_binomial(
     X: Array,
     y: Array,
@@ -46,7 +57,8 @@ def fit_negative_binomial(
         at_theta = with_params(family, (theta,))
         result = solver.maximise(X, y, at_theta, weights, offset, start=result.coef, tol=tol, max_iter=max_iter)
         total += result.n_iter
-        if theta >= THETA_MAX or abs(theta - before) <= 1e-12 * theta or not result.converged:
+        near = 1e-7 if result.status == solver.BOUNDARY else 1e-12  # at an edge a round costs a dozen fits
+        if theta >= THETA_MAX or abs(theta - before) <= near * theta or not result.converged:
             break
     return with_params(family, (theta,)), replace(result, n_iter=total)
 
@@ -118,6 +130,9 @@ def fit_student_t(
             break
         previous = moved
     return with_params(family, (df, scale)), replace(result, n_iter=total)
+
+
+_FITS = {"negative_binomial": fit_negative_binomial, "tdist": fit_student_t}
 
 
 def scale_ml(residuals: Array, df: float, weights: Array | None = None) -> float:

@@ -14,12 +14,11 @@ from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
-from .family_params import THETA_MAX, fit_negative_binomial, fit_student_t
+from .family_params import THETA_MAX, fit_with_params
 from .glm_messages import (
     fractional_message,
     no_extra_spread_message,
     runaway_message,
-    runs_away,
     separation_message,
     slow_message,
     start_error,
@@ -94,10 +93,8 @@ def _full_rank(problem: Problem) -> Problem:
 def _solve(problem: Problem, family: Family, start: Array | None, tol: float, max_iter: int):
     """The fit, and the family at the parameters it found."""
     p = problem
-    if family.name == "negative_binomial" and not family.params:
-        return fit_negative_binomial(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
-    if family.name == "tdist":
-        return fit_student_t(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
+    if family.name == "tdist" or (family.estimated and not family.params):
+        return fit_with_params(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     result = solver.maximise(p.X, p.y, family, p.weights, p.offset, start=start, tol=tol, max_iter=max_iter)
     return family, result
 
@@ -119,7 +116,7 @@ def _state(bundle: DataBundle, problem: Problem, family: Family, result, message
     factor = lstsq(X, np.zeros(problem.m), working, tol=1e-11)
     kept = problem.kept[factor.kept]
     rank, m = kept.size, problem.m
-    if result.status != solver.SEPARATED and (rank < problem.kept.size or runs_away(family, eta)):
+    if result.status != solver.SEPARATED and (rank < problem.kept.size or solver.runs_away(family, eta)):
         converged = False
         messages.append(runaway_message(family))
     df = float(m - rank)

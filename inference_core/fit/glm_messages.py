@@ -82,17 +82,6 @@ def start_error(bundle: DataBundle, family: Family) -> FitError:
     )
 
 
-def runs_away(family: Family, eta: np.ndarray) -> bool:
-    """Whether means of a family that is no binomial are pressed against the edge of a probability link."""
-    discrete = family.name in ("binomial", "quasibinomial")
-    return (
-        not discrete
-        and family.link.log_tails is not None
-        and family.link.name not in ("identity", "log")
-        and bool(np.max(np.abs(eta)) > 1e3)
-    )
-
-
 def runaway_message(family: Family) -> str:
     """The fit pushes means to an edge that the link reaches only at infinity."""
     return (

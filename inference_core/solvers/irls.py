@@ -22,6 +22,8 @@ from .tall import cholesky_factor
 OK, NOT_CONVERGED, BOUNDARY, SEPARATED, NO_START = "ok", "not converged", "boundary", "separated", "no start"
 _DONE = 1e-20  # squared step in units of the squared standard error: 1e-10 of a standard error
 _GOOD = 1e-12  # good enough to be called converged when rounding or slow Fisher scoring ends the polish
+_FAR = 1e3  # a probability link has settled on 0 or 1 long before
+_AT_EDGE = 1e-9  # share of the largest distance to the edge of the range of eta
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +118,24 @@ def irls(
         if settled and decrement <= _GOOD * phi:
             status = OK  # stands if max_iter ends the polish
         previous = decrement
+    if status == OK and touches_edge(family, eta):
+        status = BOUNDARY  # the weights blow up there, so that steps die out although the score does not
     return IrlsResult(coef, eta, deviance, iteration, status)
+
+
+def touches_edge(family: Family, eta: Array) -> bool:
+    """Whether some eta lies within rounding of where the link or the family ends."""
+    return bool(np.any(edge_rows(family, eta)))
+
+
+def edge_rows(family: Family, eta: Array) -> Array:
+    """Which eta (.., n) lie within rounding of an edge, against the reach of all of them; same shape."""
+    close = np.zeros(np.shape(eta), dtype=bool)
+    for edge in family.eta_bounds:
+        if np.isfinite(edge):
+            gap = np.abs(eta - edge)
+            close |= gap <= _AT_EDGE * gap.max(axis=-1, keepdims=True)
+    return close
 
 
 def maximise(
@@ -186,6 +205,14 @@ def _with_barrier(family: Family, height: float) -> Family:
             return family.deviance_rows(eta, y) - 2.0 * height * room
 
     return replace(family, score_weight_rule=score_weight, deviance_rule=deviance)
+
+
+def runs_away(family: Family, eta: Array) -> Array:
+    """Whether eta (.., n) of a family other than the binomial has left for an edge that its link never reaches."""
+    squeezed = family.link.log_tails is not None and family.link.name not in ("identity", "log")
+    if not squeezed or family.name in ("binomial", "quasibinomial"):
+        return np.zeros(np.shape(eta)[:-1], dtype=bool)
+    return np.abs(eta).max(axis=-1) > _FAR
 
 
 def fisher_step(X: Array, y: Array, eta: Array, family: Family, weights: Array | None) -> tuple[Array, float]:

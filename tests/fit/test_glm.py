@@ -245,6 +245,22 @@ def test_the_edge_of_an_identity_link_is_named():
     assert got.fitted.min() > 0
 
 
+@pytest.mark.parametrize("family", ["poisson", "quasipoisson", "negative_binomial(theta=2)", "negative_binomial"])
+def test_no_fit_at_the_edge_is_silent(family):
+    """Weights blow up as a mean runs to 0, so that the steps die out as they do at an ordinary maximum."""
+    edge = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = np.column_stack([np.ones(30), rng.uniform(size=(30, 2))])
+        got = fit(X, rng.poisson(4 * X[:, 1] + 0.2), family, "identity")
+        if got.fitted.min() < 1e-9:
+            edge += 1
+            assert any("lies at the edge" in m for m in got.messages)
+        else:
+            assert not any("lies at the edge" in m for m in got.messages)
+    assert edge >= 2
+
+
 def test_too_few_steps_are_named():
     X, y = draw("binomial")
     got = fit_model(*make(X, y, "binomial"), max_iter=1)

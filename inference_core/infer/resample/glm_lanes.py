@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference_core.errors import FitError
 from inference_core.families import Family, with_params
+from inference_core.fit.family_params import fit_with_params
 from inference_core.solvers import irls as single
 from inference_core.states.base import Array
 from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT, DRAW_SEPARATED
@@ -77,6 +79,7 @@ class Lanes:
             self._estimate_params()
         for lane in np.flatnonzero(self.status == DRAW_NOT_CONVERGED) if b else ():
             self._single(int(lane))
+        self._refuse_runaways()
 
     def _first_step(self) -> tuple[Array, Array, Array]:
         kernel = self.kernel
@@ -100,7 +103,7 @@ class Lanes:
         settled = self.beta[active].copy()  # the last accepted point of each lane
         self.beta[active] += np.where(np.isfinite(step), step, 0.0)
         cases, before = self.case_weights[active], decrement
-        for _ in range(kernel.max_iter - 1):
+        for turn in range(1, kernel.max_iter):
             if not active.size:
                 return
             beta = self.beta[active]
@@ -113,6 +116,10 @@ class Lanes:
             w *= cases
             packed = np.concatenate([kernel.products @ w.T, kernel.basis @ s.T])
             step, decrement, _ = _solve(packed, kernel.kept.size)
+            if turn > 3 and not self.canonical:  # Fisher scoring may be slow, or swing around the maximum
+                slow = np.flatnonzero(decrement > 0.01 * before)
+                if slow.size:
+                    self._newton(self.family_of(active[slow]), slow, eta, s, cases, step, decrement)
             worse = ~(decrement <= 1.5 * np.maximum(before, 1e-6 * phi))
             if worse.any():
                 worse = self._rose(family, worse, settled, eta, cases)
@@ -123,17 +130,37 @@ class Lanes:
             good = moved & np.isfinite(decrement)
             self.beta[active[good]] = beta[good] + step[good]
             done = good & ((decrement <= self.tol) | ((decrement <= STALLED * phi) & (decrement > 0.25 * before)))
+            stuck = self._stuck(family, done, eta, cases)
             quiet = np.flatnonzero(good & (decrement <= SETTLED * phi) if self.params is None else done)
             walking = np.zeros(len(active), bool)
             if quiet.size:
                 walking[quiet] = self._walks(step[quiet], cases[quiet])
             done &= ~walking
-            self.status[active[done]] = DRAW_OK
+            self.status[active[done & ~stuck]] = DRAW_OK
             self.status[active[walking]] = DRAW_SEPARATED
             before = np.where(moved, decrement, before)
             on = ~(done | walking)
             if not on.all():
                 active, settled, cases, before = active[on], settled[on], cases[on], before[on]
+
+    def _newton(
+        self, family: Family, slow: Array, eta: Array, score: Array, cases: Array, step: Array, decrement: Array
+    ) -> None:
+        """Put steps with the observed information in the place of Fisher's for ``slow`` lanes, where it is definite.
+
+        The information by central differences of the score, as in the single fit.
+        """
+        kernel, at, count = self.kernel, eta[slow], cases[slow]
+        h = 1e-5 * np.maximum(1e-3, np.abs(at))
+        with np.errstate(all="ignore"):
+            low, high = family.score_weight(at - h, kernel.y)[0], family.score_weight(at + h, kernel.y)[0]
+            observed = np.where(count > 0, (low - high) / (2.0 * h), 0.0) * count
+        known = np.isfinite(observed).all(1)
+        observed[~known] = 0.0
+        packed = np.concatenate([kernel.products @ observed.T, kernel.basis @ score[slow].T])
+        better, length, worst = _solve(packed, kernel.kept.size)
+        fine = known & np.isfinite(length) & (worst > WEAK_PIVOT)
+        step[slow[fine]], decrement[slow[fine]] = better[fine], length[fine]
 
     def _rose(self, family: Family, worse: Array, settled: Array, eta: Array, cases: Array) -> Array:
         """Which of the lanes flagged ``worse`` have a larger deviance than at their last accepted point, or none."""
@@ -157,6 +184,14 @@ class Lanes:
             outside |= ((eta >= high) & (cases > 0)).any(1)
         return outside
 
+    def _stuck(self, family: Family, done: Array, eta: Array, cases: Array) -> Array:
+        """Which of the lanes that are ``done`` stopped at an edge of eta: the single fit goes along it."""
+        stuck = np.zeros_like(done)
+        if np.isfinite(self.bounds).any():
+            at = np.flatnonzero(done)
+            stuck[at] = (single.edge_rows(family, eta[at]) & (cases[at] > 0)).any(1)
+        return stuck
+
     def _walks(self, step: Array, cases: Array) -> Array:
         """Whether some row of the resample still moves by a lot although the likelihood has settled."""
         walks = np.linalg.norm(step, axis=1) * self.kernel.reach > WALKS  # Cauchy and Schwarz: most lanes end here
@@ -175,8 +210,10 @@ class Lanes:
             if not active.size:
                 return
             eta = kernel.linear_predictor(self.beta[active])
-            mu = kernel.family.link.inverse(eta)
-            updated, usable = update_params(kernel.family, kernel.y, mu, self.case_weights[active], self.params[active])
+            cases = self.case_weights[active]
+            # A row that was not drawn may have an impossible mean; it must not spoil the sums it is no part of.
+            mu = np.where(cases > 0, kernel.family.link.inverse(eta), kernel.y)
+            updated, usable = update_params(kernel.family, kernel.y, mu, cases, self.params[active])
             self.status[active[~usable]] = DRAW_NOT_CONVERGED
             change = np.abs(updated / self.params[active] - 1.0).max(1)
             self.params[active] = updated
@@ -194,18 +231,31 @@ class Lanes:
             active = active[self.status[active] == DRAW_OK]
         self.status[active] = DRAW_NOT_CONVERGED
 
+    def _refuse_runaways(self) -> None:
+        """Lanes whose means are pressed to an edge that the link reaches only at infinity have no estimate."""
+        lanes = np.flatnonzero(self.status == DRAW_OK)
+        eta = np.where(self.case_weights[lanes] > 0, self.kernel.linear_predictor(self.beta[lanes]), 0.0)
+        self.status[lanes[single.runs_away(self.kernel.family, eta)]] = DRAW_NOT_CONVERGED
+
     def _single(self, lane: int) -> None:
         """One lane by the single fit: its line search and its test for separation are the careful ones."""
         kernel = self.kernel
         rows = np.flatnonzero(self.case_weights[lane] > 0)
-        if rows.size < kernel.kept.size or kernel.family.estimated:
+        if rows.size < kernel.kept.size:
             return
         data = (
             kernel.design[rows], kernel.y[rows], kernel.family, self.case_weights[lane, rows],
             None if kernel.offset is None else kernel.offset[rows],
         )  # fmt: skip
-        result = single.maximise(*data, start=kernel.coef)
-        if result.status == single.OK:
+        if self.params is None:
+            result = single.maximise(*data, start=kernel.coef)
+        else:
+            try:
+                family, result = fit_with_params(*data, start=kernel.coef)
+            except FitError:  # the resample leaves the parameter without an estimate
+                return
+            self.params[lane] = family.params
+        if result.converged:
             self.status[lane] = DRAW_OK
             self.beta[lane] = np.linalg.solve(kernel.r_inverse, result.coef - kernel.coef)
         elif result.status == single.SEPARATED:

@@ -137,7 +137,8 @@ class GlmKernel(Frozen):
                 se = np.full((len(counts), self.kept.size), np.nan)
                 good = np.flatnonzero(~failed)
                 if good.size:
-                    se[good] = self._standard_errors(lanes, good)
+                    with np.errstate(invalid="ignore", over="ignore"):  # a flat likelihood has none: NaN
+                        se[good] = self._standard_errors(lanes, good)
         p, kept = self.p, self.kept
         return widen(coef, kept, p), lanes.status, None if se is None else widen(se, kept, p)
 

@@ -83,6 +83,39 @@ def test_the_batch_equals_the_loop_for_any_data(seed, pair):
     assert_equals_loop(*generalized(*pair, seed=seed, n=80), draws=4, seed=seed)
 
 
+@pytest.mark.parametrize(("family", "link"), [
+    ("tdist", "identity"), ("tdist", "log"), ("tdist(df=7)", "inverse"), ("negative_binomial", "sqrt"),
+    ("negative_binomial", "inverse"),
+])  # fmt: skip
+def test_no_draw_is_lost_because_scoring_is_slow(family, link):
+    """Up to 40 of 100 refits of these need more than 40 Fisher steps, or have an impossible mean in a row left out."""
+    spec, bundle, fit = generalized(family, link, n=50, p=4, seed=3, offset=np.linspace(-0.05, 0.05, 50))
+    indices = RNG(3).indices(0, 100, 50)
+    coef, status, _ = refit_indices(GlmKernel.from_fit(spec, bundle, fit), indices)
+    assert (status == DRAW_OK).all()
+    for rows, b in zip(indices[:10], coef[:10], strict=True):
+        one = fit_glm(spec, build_resampled_bundle(bundle, rows))
+        # The single fit of a family with its own parameter alternates too, and stops 1e-8 of a standard error away.
+        assert np.max(np.abs(b - one.coef) / np.sqrt(np.diag(one.vcov))) < 1e-7
+
+
+def test_draws_at_the_edge_of_the_range_are_those_of_single_fits():
+    """Poisson means that grow from nearly 0: most refits put a mean of 0 where the count is 0."""
+    rng = np.random.default_rng(147)
+    X = np.column_stack([np.ones(30), rng.uniform(size=(30, 2))])
+    spec, bundle, _ = generalized("poisson", "identity", n=30)
+    bundle = replace(bundle, X=X, y=rng.poisson(4 * X[:, 1] + 0.2).astype(float))
+    indices = RNG(3).indices(0, 20, 30)
+    coef, status, _ = refit_indices(GlmKernel.from_fit(spec, bundle, fit_glm(spec, bundle)), indices)
+    assert (status == DRAW_OK).all()
+    at_edge = 0
+    for rows, b in zip(indices, coef, strict=True):
+        one = fit_glm(spec, build_resampled_bundle(bundle, rows))
+        at_edge += bool(one.messages)
+        np.testing.assert_allclose(b, one.coef, atol=1e-6)  # the barrier leaves 1e-12 of the dispersion
+    assert at_edge > 5
+
+
 def test_trials_take_part():
     trials = np.random.default_rng(3).integers(3, 20, 60).astype(float)
     assert_equals_loop(*generalized("binomial", "logit", trials=trials))
