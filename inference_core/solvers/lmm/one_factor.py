@@ -92,7 +92,8 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     The search begins at the lowest of a moment estimate and a few multiples of the identity. Where it ends on the
     boundary, does not settle, k >= 3, or slopes rest on few groups, further searches begin at all of those points, at
     points with strong correlations of either sign, and at the best point with each effect's variance at zero and
-    lifted off zero. Big designs do so only at a boundary.
+    lifted off zero. Big designs do so only at a boundary, and only by lifting what is
+    at zero.
 
     Returns
     -------
@@ -113,16 +114,19 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     inside = canonical(to_matrix(best.theta, design.entries, design.k), design.mask)[0]
     risky = design.k > 1 and not big and (design.k > 2 or design.n_groups < FEW_GROUPS * design.k)
     if risky or _apart(tried) > SAME_OPTIMUM or not best.converged[0] or on_boundary(inside, 1e-2):
-        more = [*points[1:]]
-        if design.k > 1:
+        more = [] if big else [*points[1:]]
+        if design.k > 1 and not big:
             more += [scaled_start(one, scale, off) for scale in (1.0, 3.0) for off in (-1.0, 1.0)]
         for a in range(design.k):
-            for value in (0.0, 0.5):
+            if big and inside[a, a] >= 1e-2:
+                continue
+            for value in (0.5,) if big else (0.0, 0.5):
                 T = inside.copy()
                 T[a] *= value > 0
                 T[a, a] = value
                 more.append(to_theta(T[None], design.entries)[0])
-        tried += _from_starts(one, np.array(more), full, loose, max_iter)
+        if more:
+            tried += _from_starts(one, np.array(more), full, loose, max_iter)
         best = best_of(tried)
     apart = _apart(tried)
     polished = solve(one, best.theta, full=full, tol=tol, max_iter=max_iter)
@@ -290,8 +294,13 @@ def _lowest(one: Lanes, points: Array) -> int:
 
 
 def _from_starts(one: Lanes, starts: Array, full: bool, tol: float, max_iter: int) -> list[NewtonResult]:
-    found = solve(one.repeated(len(starts)), starts, full=full, tol=tol, max_iter=max_iter)
-    return [found.pick(np.array([i])) for i in range(len(starts))]
+    out = []
+    together = max(1, 5 * CHUNK // one.patterns.U)
+    for at in range(0, len(starts), together):
+        some = starts[at : at + together]
+        found = solve(one.repeated(len(some)), some, full=full, tol=tol, max_iter=max_iter)
+        out += [found.pick(np.array([i])) for i in range(len(some))]
+    return out
 
 
 def _apart(tried: list[NewtonResult]) -> float:
