@@ -15,7 +15,7 @@ from inference_core.states import Array
 from .guard import Expression, literal_number
 from .names import suggest
 from .tokens import not_allowed
-from .transforms import TRANSFORMS
+from .transforms import TRANSFORMS, check_switches
 from .values import Basis, Factor, Value
 
 _ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {
@@ -128,6 +128,8 @@ class _Interpreter:
             wanted = wanted if isinstance(wanted, tuple) else (wanted,)
             if isinstance(left, Factor):
                 return np.isin(left.codes, [self.level(left, w) for w in wanted])
+            if isinstance(left, (Basis, str)) or not all(isinstance(w, (bool, int, float)) for w in wanted):
+                raise self.refuse("numbers can be looked for among numbers, and groups among their levels")
             return np.isin(np.asarray(left, dtype=np.float64), [float(w) for w in wanted])
         right = self.value(node.comparators[0])
         if isinstance(left, str) and isinstance(right, Factor):
@@ -174,6 +176,7 @@ class _Interpreter:
         options = dict(function.options)
         options.update(zip(options, (self.literal(a) for a in node.args[function.data_arguments :]), strict=False))
         options.update({str(k.arg): self.literal(k.value) for k in node.keywords})
+        check_switches(function, options)
         if self.learning:
             state = function.learn(arguments, options) if function.learn else None
             self.states.append(state)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inference_core.errors import DataError
+from inference_core.errors import DataError, FormulaError
 from inference_core.states import Array
 
 from . import smooth
@@ -55,8 +55,34 @@ def _elementwise(name: str, function: Callable[[Array], Array]) -> Transform:
 
 
 def _log(values: list[Any], state: Any, options: Mapping[str, Any]) -> Array:
-    out = np.log(_numbers(values[0], "log"))
-    return out if options["base"] is None else out / np.log(float(options["base"]))
+    out, base = np.log(_numbers(values[0], "log")), options["base"]
+    if base is None:
+        return out
+    if not _is_number(base) or not base > 0 or base == 1:
+        raise _wrong_option("log", "base", base, "a number above 0 other than 1", "log(x, base = 2)")
+    return out / np.log(float(base))
+
+
+# ---- options -----------------------------------------------------------------------------------------------
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wrong_option(function: str, option: str, value: Any, kind: str, example: str) -> FormulaError:
+    return FormulaError(f"{function}(…, {option} = {value})", f"{option} is {kind}", f"write {example}")
+
+
+_SWITCHES = ("raw", "ordered", "intercept")
+
+
+def check_switches(function: Transform, options: Mapping[str, Any]) -> None:
+    """Refuse anything but TRUE and FALSE where an option is one of the two: text would silently count as TRUE."""
+    for name in _SWITCHES:
+        if name in options and not isinstance(options[name], bool):
+            example = f"{function.name}(x, {name} = TRUE)"
+            raise _wrong_option(function.name, name, options[name], "TRUE or FALSE", example)
 
 
 # ---- center, scale, zscore, rank ---------------------------------------------------------------------------
@@ -69,9 +95,13 @@ def _learn_center(values: list[Any], options: Mapping[str, Any]) -> float:
 def _learn_scale(values: list[Any], options: Mapping[str, Any]) -> tuple[float, float]:
     """Mean and standard deviation (n - 1), as R's scale(); without centring the root mean square, as R too."""
     x = _numbers(values[0], "scale")
-    mean = float(np.mean(x)) if options.get("center", True) else 0.0
-    spread = 1.0
-    if options.get("scale", True):
+    center, scale = options.get("center", True), options.get("scale", True)
+    for name, value in (("center", center), ("scale", scale)):
+        if not isinstance(value, bool) and not (_is_number(value) and (value or name == "center")):
+            raise _wrong_option("scale", name, value, "TRUE, FALSE or a number", f"scale(x, {name} = FALSE)")
+    mean = (float(np.mean(x)) if center else 0.0) if isinstance(center, bool) else float(center)
+    spread = 1.0 if isinstance(scale, bool) else float(scale)
+    if scale is True:
         spread = float(np.sqrt(np.sum((x - mean) ** 2) / max(x.size - 1, 1)))
         if not spread > 1e-14 * max(1.0, float(np.max(np.abs(x)))):
             raise DataError(
@@ -117,6 +147,9 @@ def as_factor(value: Any, levels: Any = None) -> Factor:
         made = Factor(codes.astype(np.int32), names)
     if levels is None:
         return made
+    levels = levels if isinstance(levels, tuple) else (levels,)
+    if None in levels:
+        raise _wrong_option("factor", "levels", "NULL", "the names of the levels", 'factor(x, levels = c("a", "b"))')
     wanted = tuple(v if isinstance(v, str) else str(v) if isinstance(v, bool) else number_label(v) for v in levels)
     position = {name: j for j, name in enumerate(wanted)}
     present = {made.levels[c] for c in np.unique(made.codes)}

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_core.errors import DataError, FormulaError
+from inference_core.errors import DataError, FormulaError, InferenceCoreError
 from inference_core.formula import TRANSFORMS, admit
 from inference_core.formula.evaluate import apply, learn
 from inference_core.formula.smooth import apply_poly, apply_spline, learn_poly, learn_spline
@@ -60,6 +60,8 @@ X = np.array([1.0, 4.0, 2.5, 8.0, 4.0])
         ("zscore(x)", (X - X.mean()) / X.std(ddof=1)),
         ("scale(x, scale = FALSE)", X - X.mean()),
         ("scale(x, center = FALSE)", X / np.sqrt(np.sum(X**2) / 4)),
+        ("scale(x, 5)", (X - 5) / np.sqrt(np.sum((X - 5) ** 2) / 4)),
+        ("scale(x, center = 2, scale = 4)", (X - 2) / 4),
         ("rank(x)", scipy.stats.rankdata(X)),
         ("I(x^2)", X**2),
         ("I(x**2)", X**2),
@@ -236,6 +238,21 @@ def test_rs_spelling_of_boundary_knots_is_read():
 def test_a_constant_column_has_no_curve(text):
     with pytest.raises(DataError):
         value_of(text, x=np.full(5, 0.1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'log(x, base = "a")', "log(x, base = c(1, 2))", "log(x, base = 0)", "log(x, base = 1)", "log(x, base = TRUE)",
+        "factor(x, levels = TRUE)", "factor(x, levels = 5)", "factor(x, levels = c(1, NULL))",
+        'factor(x, ordered = "yes")', 'scale(x, center = "a")', "scale(x, c(1, 2))", "scale(x, scale = 0)",
+        'poly(x, 2, raw = "no")', "bs(x, intercept = 1)", 'I(x %in% c("a"))', 'I(x %in% "a")', "I(x %in% NULL)",
+    ],
+)  # fmt: skip
+def test_an_option_of_the_wrong_kind_is_refused(text):
+    """One family of refusals: no ValueError of Python's own, and no text that silently counts as TRUE."""
+    with pytest.raises(InferenceCoreError):
+        value_of(text, x=X)
 
 
 # ---- factors -------------------------------------------------------------------------------------------------------
