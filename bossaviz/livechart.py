@@ -77,6 +77,7 @@ class LiveChart(anywidget.AnyWidget):
     stale = traitlets.Bool(False, help="dimmed: what is shown is out of date").tag(sync=True)
     # the names of the marks that answer click and keyboard; empty: every mark, by click only
     selectable = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    landmark = traitlets.Unicode("", help='the mark that the key "o" goes to').tag(sync=True)
     selections = traitlets.Dict(help='the last click: {"name", "datum", "seq"}').tag(sync=True)
     report_hover = traitlets.Bool(False).tag(sync=True)
     hovered = traitlets.Dict(help="as selections, for the mark under the pointer").tag(sync=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .charts.axis import decimals_beside, decimals_for, distribution_axis, number
 from .charts.distribution import DOTS_UP_TO, Distribution, IntervalRow
 from .compute.reading import Reading
+from .dots import DotWords
 from .naming import Naming
 from .state import CI_TYPES
 
@@ -37,7 +39,10 @@ def scale_of_focus(reading: Reading) -> tuple[float, int]:
     return se, decimals_for(se)
 
 
-def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: int, overlay: bool) -> Distribution:
+def distribution(
+    reading: Reading, naming: Naming, *, shown: int | None, bins: int, overlay: bool,
+    dots: DotWords | None = None, distinct: np.ndarray | None = None,
+) -> Distribution:  # fmt: skip
     """Return what pane C shows. The axis is as wide as the draws will be, which is known before the first."""
     _, decimals = scale_of_focus(reading)
     se = float(reading.spread[reading.focal])
@@ -57,7 +62,19 @@ def distribution(reading: Reading, naming: Naming, *, shown: int | None, bins: i
         null=null, null_words="" if null is None else naming.null_words(null), x_title=naming.axis, shown=shown,
         bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate) if overlay else None,
         curve_words=_curve_words(reading), draw_words=naming.quantity, failed=reading.count - reading.usable,
+        **_dot_words(reading, dots, distinct),
     )  # fmt: skip
+
+
+def _dot_words(reading: Reading, dots: DotWords | None, distinct: np.ndarray | None) -> dict[str, Any]:
+    """The words of the dots, while there are dots."""
+    if dots is None:
+        return {}
+    few = reading.usable <= DOTS_UP_TO
+    return {
+        "pieces": dots.pieces, "observed": dots.observed, "spoken": tuple(dots.say(reading.values)) if few else (),
+        "distinct": np.empty(0) if distinct is None else distinct,
+    }  # fmt: skip
 
 
 def _curve(reading: Reading, axis: tuple[float, float], centre: float) -> tuple[np.ndarray, np.ndarray]:

@@ -123,6 +123,13 @@ def situation_from(
     return Situation(**{**numbers, **common})
 
 
+def spoken_values(model: Any, term: str, values: np.ndarray) -> np.ndarray:
+    """Coefficients (B,) of a term in the unit that its sentence speaks."""
+    reading = terms.read_term(model.spec, model.bundle, model.bundle.X_names.index(term))
+    speak = _scale_and_transform(model.spec, reading)[1]
+    return np.array([speak(float(value)) for value in values])
+
+
 def _at(value: Any, j: int) -> float:
     """Entry ``j`` of an array, or the one number."""
     array = np.asarray(value, dtype=float)

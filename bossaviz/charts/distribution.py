@@ -55,6 +55,10 @@ class Distribution:
     curve_words: str = ""  # "t curve, 30 df"
     draw_words: str = "estimate"  # what one draw is: "slope"
     failed: int = 0  # draws that gave nothing
+    pieces: tuple[str, str, str, str] = ("Resample ", ": ", "", "")  # between a dot's number, value and rows
+    spoken: tuple[str, ...] = ()  # each draw in words
+    distinct: np.ndarray = field(default_factory=lambda: np.empty(0))  # different rows in each draw, by its number
+    observed: str = ""  # the estimate in words
 
 
 def height_of_rows(n_rows: int) -> int:
@@ -113,6 +117,8 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         dot_data = {
             "x": bins.centres[where], "y": stack(where) + 0.5, "inside": inside,
             "draw": view.numbers[at].astype(float), "value": view.draws[at],
+            "said": [view.spoken[i] for i in at] if view.spoken else [""] * at.size,
+            "distinct": _distinct(view, at),
         }  # fmt: skip
         bar_data = _columns("x", "x2", "count", "inside", "bin")
     else:
@@ -122,7 +128,7 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
             "inside": bins.inside[full].astype(float) if row is not None else np.ones(full.size),
             "bin": full.astype(float),
         }  # fmt: skip
-        dot_data = _columns("x", "y", "inside", "draw", "value")
+        dot_data = _columns("x", "y", "inside", "draw", "value", "said", "distinct")
     width = float(np.median(np.diff(bins.edges)))
     top = nice_ceiling(peak / 0.86) if not dots else max(peak, 1)
     data = {
@@ -142,6 +148,8 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "xhi": float(view.axis[1]),
         "xtitle": view.x_title,
         "est": float(view.estimate),
+        "observed": view.observed,
+        "pieces": list(view.pieces),
         "binw": width,
         "peak": float(peak),
         "bartop": float(top),
@@ -150,6 +158,13 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "bracket": _room_for_bracket(view),
     }
     return data, params
+
+
+def _distinct(view: Distribution, at: np.ndarray) -> np.ndarray:
+    """(k,) how many different rows each of the draws ``at`` holds; 0 where nobody counted."""
+    known = np.zeros(int(view.numbers.max(initial=0)) + 1)
+    known[1 : view.distinct.size + 1] = view.distinct[: known.size - 1]
+    return known[view.numbers[at]]
 
 
 def _columns(*names: str) -> dict[str, list]:

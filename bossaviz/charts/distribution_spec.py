@@ -42,6 +42,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     low_px, high_px = f"({cut_low} ? {first} : {at_low})", f"({cut_high} ? {last} : {at_high})"
     colour_inside = {"condition": {"test": "datum.inside > 0", "value": "@sim"}, "value": "@sim-soft"}
     source = {"condition": {"test": "datum.theory > 0", "value": "@theory"}, "value": "@sim"}
+    # one sentence a dot, without the clause on its rows where they were not counted
+    words = ("pieces[0] + datum.draw + pieces[1] + datum.said + (datum.distinct > 0 ? pieces[2] + datum.distinct + "
+             "pieces[3] : split(pieces[2], ';')[0] + '.')")  # fmt: skip
     layer = [
         {   # the null, behind everything
             "data": {"name": "marks"}, "transform": [{"filter": "datum.kind == 'null'"}],
@@ -66,8 +69,8 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
             "data": {"name": "dots"}, "name": "dots",
             "mark": {"type": "circle", "opacity": 0.85, "cursor": "pointer",
                      "size": {"expr": "pow(0.92 * dotpx, 2)"}},
-            "encoding": {"x": x_of("x"), "y": counts("y"), "color": colour_inside, "description": {"value": {
-                "expr": "'resample ' + datum.draw + ', ' + format(datum.value, '.4~g')"}}},
+            "encoding": {"x": x_of("x"), "y": counts("y"), "color": colour_inside,
+                         "description": {"value": {"expr": words}}, "tooltip": {"value": {"expr": words}}},
         },
         {
             "data": {"name": "curve"},
@@ -87,8 +90,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
         {   # the estimate runs through bars and rows
             "data": {"name": "marks"}, "transform": [{"filter": "datum.kind == 'estimate'"}],
             "layer": [
-                {"mark": {"type": "rule", "strokeWidth": 2, "color": "@real"},
-                 "encoding": {"x": x_of("x"), "y": px("-8"), "y2": px(f"height + 26 + {ROW} * {n_rows} + 4")}},
+                {"name": "observed", "mark": {"type": "rule", "strokeWidth": 2, "color": "@real"},
+                 "encoding": {"x": x_of("x"), "description": {"value": {"expr": "observed"}}, "y": px("-8"),
+                              "y2": px(f"height + 26 + {ROW} * {n_rows} + 4")}},
                 *_haloed("datum.text", "@ground", {"fontSize": 12, "fontWeight": 600, "color": "@real",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "8 * datum.side"},
                          "baseline": "alphabetic"}, {"x": x_of("x"), "y": px("0")}),
@@ -136,7 +140,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
                 {"mark": {"type": "rule", "strokeWidth": 1, "color": "@sim"},
                  "encoding": {"x": x_of("x"), "y": px("24"),
                               "y2": px("max(24, scale('y', datum.height) - 4)")}},
-                {"mark": {"type": "point", "shape": "triangle-down", "size": 62, "filled": True,
+                {"name": "stem", "mark": {"type": "point", "shape": "triangle-down", "size": 62, "filled": True,
                           "fill": "@ground", "stroke": "@sim", "strokeWidth": 1.6},
                  "encoding": {"x": x_of("x"), "y": px("height - 5")}},
                 *_haloed("datum.text", "@ground", {"fontWeight": 600, "color": "@sim", "baseline": "alphabetic",
@@ -167,7 +171,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     params = [
         {"name": "xlo", "value": 0}, {"name": "xhi", "value": 1}, {"name": "xtitle", "value": ""},
         {"name": "binw", "value": 1}, {"name": "peak", "value": 0}, {"name": "bartop", "value": 5},
-        {"name": "est", "value": 0}, {"name": "dotty", "value": True}, {"name": "bracket", "value": True},
+        {"name": "est", "value": 0}, {"name": "observed", "value": ""},
+        {"name": "pieces", "value": ["", "", "", ""]}, {"name": "dotty", "value": True},
+        {"name": "bracket", "value": True},
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.
         {"name": "dotpx", "expr": "min(10, binw / (xhi - xlo) * width, 0.86 * height / max(peak, 1))"},
         {"name": "ytop", "expr": "dotty ? height / dotpx : 1.08 * bartop"},

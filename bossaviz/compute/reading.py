@@ -125,8 +125,8 @@ class Machine:
         return Reading(
             query=query, seed=int(stream.seed), names=names, estimate=np.asarray(model.fit_state.coef), focal=j,
             inference=inference, wald=wald, spread=self.spread,
-            limits=_every_type(draws, stream, j, query, wald, inference), values=values, numbers=np.flatnonzero(good) + 1, count=draws.count,
-            failures=_failures(draws.status),
+            limits=_every_type(draws, stream, j, query, wald, inference),
+            values=values, numbers=np.flatnonzero(good) + 1, count=draws.count, failures=_failures(draws.status),
         )  # fmt: skip
 
     def resample(self, store: DrawStore, i: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from bossaviz.compute.draws import DrawStore
 from bossaviz.compute.focus import Focus
 from bossaviz.compute.reading import Machine, Reading
 from bossaviz.compute.worker import Run, default_worker, drain, watch_seconds, watched
+from bossaviz.dots import DotWords
 from bossaviz.labels import labels_for
 from bossaviz.livechart import LiveChart
 from bossaviz.naming import Naming, naming_of
@@ -47,6 +48,8 @@ class BootstrapPanel(Showing, Results, Panel):
         self._labels = labels_for(self._machine.model)
         self._standing = standing_notes(self._machine.model)
         self._focus: dict[str, tuple[Naming, Focus]] = {}
+        self._dots: dict[str, DotWords] = {}
+        self._distinct: dict[int, np.ndarray] = {}  # by seed
         self._pins: list[screen.Pin] = []
         self._run: Run | None = None
         self._epoch = 0
@@ -80,7 +83,8 @@ class BootstrapPanel(Showing, Results, Panel):
         self._chart_a = LiveChart(cases_spec("real", **sides), *cases_data(self._real_cases(), focus.frame))
         empty = Cases(focus.x, focus.y, focus.numbers[focus.rows], np.zeros(focus.x.size))
         self._chart_b = LiveChart(cases_spec("sim", **sides), *cases_data(empty, focus.frame))
-        self._chart_c = LiveChart(distribution_spec(len(CI_TYPES) + 1, 1), selectable=["dots", "bars"])
+        spec = distribution_spec(len(CI_TYPES) + 1, 1)
+        self._chart_c = LiveChart(spec, selectable=["dots", "bars"], landmark="observed")
         self._voice = Voice(title=f"Bootstrap of {model.formula}")
         self._controls = Controls(self.state, {term: name.menu for term, name in names.items()})
         self.widget = self._controls.root(self._chart_a, self._chart_b, self._chart_c, self._voice)
@@ -315,6 +319,9 @@ class BootstrapPanel(Showing, Results, Panel):
                         self._setting = False
             self._frames += 1
             self._show(words=last or self._frames % WORDS_EVERY == 0)
+            one, there = run.goal - self._first == 1, self._reading.numbers if self._reading is not None else ()
+            if last and one and run.goal in there:  # a draw that gave nothing has no dot to fly to
+                self._voice.flight = {"draw": run.goal, "frame": self._chart_c.frame}
 
     def _fail(self, run: Run, wrong: str, remedy: str) -> None:
         with self._lock:

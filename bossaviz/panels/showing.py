@@ -10,10 +10,11 @@ import numpy as np
 from bossaviz import markup, screen
 from bossaviz.charts.axis import decimals_for
 from bossaviz.charts.cases import Cases, cases_data
-from bossaviz.charts.distribution import distribution_data
+from bossaviz.charts.distribution import DOTS_UP_TO, distribution_data
 from bossaviz.compute.focus import Focus, focus_on
 from bossaviz.compute.reading import Reading
 from bossaviz.descriptions import describe_data, describe_distribution, describe_resample
+from bossaviz.dots import DotWords, distinct_rows
 from bossaviz.naming import Naming, naming_of
 from bossaviz.notes import draw_notes
 from bossaviz.sentences import Sentence, sentence
@@ -36,6 +37,21 @@ class Showing:
             self._focus[term] = naming, focus_on(model, term, naming, decimals_for(se))
         return self._focus[term]
 
+    def _dot_words(self, reading: Reading) -> DotWords:
+        """The words of the dots of the focal term, prepared once."""
+        term = reading.query.term
+        if term not in self._dots:
+            self._dots[term] = DotWords(self._machine.model, self._labels, reading.wald, term)
+        return self._dots[term]
+
+    def _distinct_rows(self, reading: Reading) -> np.ndarray:
+        """How many different rows are in each of the draws that are dots; counted once."""
+        stream = self._store.stream
+        known = self._distinct.get(stream.seed, np.empty(0, int))
+        if reading.usable <= DOTS_UP_TO:
+            known = self._distinct[stream.seed] = distinct_rows(stream, known, reading.count)
+        return known[: reading.count]
+
     def _real_cases(self) -> Cases:
         _, focus = self._focal()
         return focus.cases(np.asarray(self._machine.model.fit_state.coef))
@@ -56,8 +72,9 @@ class Showing:
             naming, focus = self._focal()
             shown = self._shown(reading)
             view = screen.distribution(
-                reading, naming, shown=shown, bins=self.state.bins, overlay=self.state.overlay
-            )
+                reading, naming, shown=shown, bins=self.state.bins, overlay=self.state.overlay,
+                dots=self._dot_words(reading), distinct=self._distinct_rows(reading),
+            )  # fmt: skip
             self._chart_c.push(*distribution_data(view), epoch=self._epoch)
             self._show_resample(reading, naming, focus, shown)
             for chart in (self._chart_b, self._chart_c):

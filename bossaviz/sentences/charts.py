@@ -14,8 +14,10 @@ import numpy as np
 
 from . import ink, numbers, words
 from .figures import Figures
+from .fill import Filler
 from .situation import Labels, Situation
 from .templates import CHARTS
+from .templates.parameters import TEMPLATES as PARAMETERS
 
 MAX_WORDS = 60
 DOTS_UP_TO = 500  # a distribution shows one dot a draw up to here, then bins
@@ -160,6 +162,28 @@ def distribution_summary(situation: Situation, labels: Labels, draws: np.ndarray
     text = template.format_map(values)
     quantity = values["quantity"]
     return _said(text.replace(f"simulated {quantity}s", f"simulated {_plural(quantity, good.size)}"))
+
+
+def dot_summary(situation: Situation, labels: Labels) -> tuple[str, str, str, str]:
+    """PB12 in pieces, for many dots at once: number, value and different rows of a dot stand between the pieces.
+
+    ``situation`` is that of the estimate; its ``se`` decides the digits of a value, see ``value_words``.
+    """
+    filler = Filler(replace(situation, how="boot"), labels)
+    marks = {"i": "\x01", "value": "\x02", "distinct": "\x03"}
+    text = filler.fill(PARAMETERS["PB12"], {
+        "quantity": words.drawn_quantity(situation), "unit": filler.per_step, **marks,
+    })  # fmt: skip
+    head, _, rest = _said(text).partition(marks["i"])
+    middle, _, rest = rest.partition(marks["value"])
+    inside, _, end = rest.partition(marks["distinct"])
+    return head, middle, inside, end
+
+
+def value_words(situation: Situation, labels: Labels, values: np.ndarray) -> list[str]:
+    """Values in the unit the situation speaks, as PB12 says them."""
+    figures = Figures(replace(situation, how="boot"), labels)
+    return [figures.value(float(value)) for value in values]
 
 
 def _limit(figures: Figures, x: float | None) -> str:

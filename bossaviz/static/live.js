@@ -12,6 +12,10 @@ const FALLBACK_WIDTH = 429; // before the element has a size
 const copy = (value) => JSON.parse(JSON.stringify(value));
 const isObject = (value) => value !== null && typeof value === "object";
 
+// A mark's place in the order of values, and what it stands for (a draw, else its place).
+const worth = ({ datum }) => datum?.value ?? datum?.x ?? 0;
+const keyOf = ({ datum }) => datum?.draw ?? datum?.x;
+
 class Drawing {
   constructor({ vega, vegaLite }, model, el) {
     Object.assign(this, { vega, vegaLite, model, el });
@@ -137,7 +141,9 @@ class Drawing {
     this.queued = false;
     this.busy = true;
     try {
+      const kept = this.focused();
       if (this.update()) await this.view.runAsync();
+      this.refocus(kept);
       this.painted();
     } catch (error) {
       this.say(error);
@@ -332,13 +338,18 @@ class Drawing {
     this.walkMarks(event);
   }
 
-  // Arrow keys go from mark to mark, left to right; Enter or Space choose one, as a click does.
+  // Arrow keys go from mark to mark in order of value; Enter or Space choose one, as a click does; "o" goes to the
+  // landmark, from where arrows lead back to the marks on either side.
   walkMarks(event) {
-    const [name] = this.model.get("selectable");
-    const mark = name && findMark({ items: [this.view.scenegraph().root] }, name);
-    if (!mark?.items.length) return;
-    const items = [...mark.items].sort((a, b) => a.x - b.x || b.y - a.y);
+    const items = this.walkable();
+    const landmark = this.landmark();
     const here = items.findIndex((item) => item._svg === document.activeElement);
+    if (event.key === "o" && landmark) {
+      event.preventDefault();
+      this.focusOn(landmark);
+      return;
+    }
+    if (!items.length) return;
     if (event.key === "Enter" || event.key === " ") {
       if (here < 0) return;
       event.preventDefault();
@@ -346,15 +357,57 @@ class Drawing {
       return;
     }
     const far = items.length - 1;
+    let [before, after] = [here - 1, here + 1];
+    if (here < 0 && landmark?._svg === document.activeElement) {
+      after = items.findIndex((item) => worth(item) > worth(landmark));
+      if (after < 0) after = items.length;
+      before = after - 1;
+    }
     const targets = {
-      ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1,
+      ArrowRight: after, ArrowDown: after, ArrowLeft: before, ArrowUp: before,
       PageDown: here + 10, PageUp: here - 10, Home: 0, End: far,
     };
     if (!(event.key in targets)) return;
     event.preventDefault();
-    const element = items[Math.min(far, Math.max(0, targets[event.key]))]._svg;
-    element.setAttribute("tabindex", "-1");
-    element.focus();
+    this.focusOn(items[Math.min(far, Math.max(0, targets[event.key]))]);
+  }
+
+  // The marks that keys walk: those of the first selectable name that has any.
+  walkable() {
+    const root = { items: [this.view.scenegraph().root] };
+    for (const name of this.model.get("selectable")) {
+      const items = findMark(root, name)?.items ?? [];
+      if (items.length) return [...items].sort((a, b) => worth(a) - worth(b) || a.x - b.x || b.y - a.y);
+    }
+    return [];
+  }
+
+  landmark() {
+    const name = this.model.get("landmark");
+    return name ? findMark({ items: [this.view.scenegraph().root] }, name)?.items[0] : undefined;
+  }
+
+  focusOn(item) {
+    item._svg.setAttribute("tabindex", "-1");
+    item._svg.focus({ preventScroll: true });
+  }
+
+  // New data are new marks: the one that has the focus hands it to the one that stands for the same thing.
+  focused() {
+    if (!this.box.contains(document.activeElement) || document.activeElement === this.box) return undefined;
+    const item = this.walkable().find(({ _svg }) => _svg === document.activeElement);
+    if (item) return { key: keyOf(item), at: worth(item) };
+    return this.landmark()?._svg === document.activeElement ? { landmark: true } : undefined;
+  }
+
+  refocus(kept) {
+    if (!kept || (document.activeElement && document.activeElement !== document.body)) return;
+    const items = this.walkable();
+    const same = kept.landmark ? this.landmark() : items.find((item) => keyOf(item) === kept.key);
+    const near = (best, item) => (Math.abs(worth(item) - kept.at) < Math.abs(worth(best) - kept.at) ? item : best);
+    const item = same ?? (items.length ? items.reduce(near) : undefined);
+    if (item?._svg) this.focusOn(item);
+    else this.box.focus({ preventScroll: true });
   }
 }
 

@@ -11,10 +11,38 @@ const keep = (event) => {
   if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
 };
 
+// "t" goes from a chart to the table below it, which has the same numbers.
+const toTable = (event) => {
+  if (event.key !== "t" || event.ctrlKey || event.metaKey || event.altKey || !event.target.closest(".bv-chart")) return;
+  const table = event.currentTarget.querySelector(".bv-table");
+  if (!table) return;
+  event.preventDefault();
+  table.tabIndex = -1;
+  table.focus();
+};
+
+// Without its kernel a panel cannot answer: say so, and leave the picture.
+const GONE = "The kernel of this panel is gone; what you see is its last picture.";
+const REMEDY = "Run its cell again.";
+const part = (panel) => {
+  panel.classList.add("bv-gone");
+  const status = panel.querySelector(".bv-status");
+  if (!status) return;
+  status.className = "bv-status bv-error";
+  const words = document.createElement("span");
+  words.setAttribute("role", "alert");
+  words.append(Object.assign(document.createElement("b"), { textContent: GONE }), ` ${REMEDY}`);
+  status.replaceChildren(words);
+  for (const control of panel.querySelectorAll("button, input, select")) control.disabled = true;
+};
+
 const settle = (panel, title) => {
   // JupyterLab would take arrows and letters for itself: its shortcuts, and a listener on the document that turns
   // off what an arrow does by itself.
-  if (!panel.dataset.lmSuppressShortcuts) panel.addEventListener("keydown", keep);
+  if (!panel.dataset.lmSuppressShortcuts) {
+    panel.addEventListener("keydown", keep);
+    panel.addEventListener("keydown", toTable);
+  }
   panel.dataset.lmSuppressShortcuts = "true";
   panel.setAttribute("role", "region");
   panel.setAttribute("aria-label", title);
@@ -59,8 +87,20 @@ function render({ model, el }) {
     if (tries++ < (panel ? 3 : 100)) looking = setTimeout(look, panel ? 300 : 50);
   };
   let looking = setTimeout(look, 0);
+  const fly = () => {
+    const panel = el.closest(".bv-panel");
+    if (panel) flyWhenPainted(panel, model.get("flight"));
+  };
+  const leave = () => {
+    const panel = el.closest(".bv-panel");
+    if (panel) part(panel);
+  };
   model.on("change:text", say);
+  model.on("change:flight", fly);
+  model.on("comm_live_update", leave);
   return () => {
+    model.off("change:flight", fly);
+    model.off("comm_live_update", leave);
     clearTimeout(waiting);
     clearTimeout(looking);
     model.off("change:text", say);
