@@ -58,6 +58,8 @@ class InferenceState(Frozen):
     pre_sd: Array | None = None
     pre_ratio: Array | None = None
     notes: tuple[str, ...] = ()
+    spread: InferenceState | None = None  # SDs, correlations and sigma of a mixed model, from the same draws
+    n_singular: int | None = None  # draws of a mixed model with a covariance at its limit; they are kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +78,14 @@ class ResamplesState(Frozen):
     se: Array | None = None  # (B, k) standard error of each draw, where it was computed
     cancelled: bool = False
     indices_of: Callable[[int], Array] | None = None  # rebuilds the rows of draw i from (seed, i)
+    response_of: Callable[[int], Array] | None = None  # or its new response, where rows stay and responses are drawn
 
     def draw(self, i: int) -> Array:
-        """(n,) row positions of draw ``i``, rebuilt from (seed, i); nothing of it was stored."""
-        if self.indices_of is None:
+        """(n,) row positions of draw ``i``, or its new response; rebuilt from (seed, i), nothing of it was stored."""
+        rebuild = self.indices_of or self.response_of
+        if rebuild is None:
             raise LookupError("these resamples do not carry the means to rebuild a draw")
-        return self.indices_of(i)
+        return rebuild(i)
 
     @property
     def n_failed(self) -> int:

@@ -50,7 +50,7 @@ class Material(Frozen):
     sd: Array  # (k,)
     sd_mcse: Array  # (k,)
     jackknife: Array | None = None  # (n, k)
-    df: float = np.inf
+    df: float | Array = np.inf  # one for all, or (k,)
     inflation: float = 1.0
     pivots: OrderedDraws | None = None  # (t* - t) / se*
     se_observed: Array | None = None  # (k,)
@@ -65,11 +65,14 @@ class Material(Frozen):
         jackknife: Array | None = None,
         se_draws: Array | None = None,
         se_observed: Array | None = None,
-        df: float | None = None,
+        df: float | Array | None = None,
         n: int | None = None,
         inflation: float | None = None,
     ) -> Material:
-        """Keep the usable draws (no NaN in the columns that are estimable) of the statistics that vary."""
+        """Keep the usable draws (no NaN in the columns that are estimable) of the statistics that vary.
+
+        An array of ``df`` (p,) gives each statistic its own; ``inflation`` then has to be given too.
+        """
         samples, observed = np.asarray(samples, float), np.atleast_1d(np.asarray(observed, float))
         draws = np.ascontiguousarray(samples.reshape(len(samples), observed.size).T)  # also 0 draws
         p = len(draws)
@@ -85,8 +88,9 @@ class Material(Frozen):
             draws = draws[columns]
             ordered = np.sort(draws, axis=1)
         mean, sd, sd_mcse = moments(draws)
+        df = _own_df(df, columns)
         if inflation is None:
-            inflation = n / df if n is not None and df is not None and df > 0 else 1.0
+            inflation = n / df if n is not None and isinstance(df, float) and 0 < df < np.inf else 1.0
         pivots = None
         if se_draws is not None:
             se = np.asarray(se_draws, float).T[columns]
@@ -95,7 +99,7 @@ class Material(Frozen):
             draws=draws, observed=observed[columns], columns=columns, p=p, size=size, ordered=OrderedDraws(ordered),
             mean=mean, sd=sd, sd_mcse=sd_mcse,
             jackknife=None if jackknife is None else np.asarray(jackknife, float).reshape(-1, p)[:, columns],
-            df=np.inf if df is None else float(df), inflation=float(inflation), pivots=pivots,
+            df=df, inflation=float(inflation), pivots=pivots,
             se_observed=None if se_observed is None else np.atleast_1d(np.asarray(se_observed, float))[columns],
         )  # fmt: skip
 
@@ -270,6 +274,12 @@ def _bca_mcse(m: Material, constants: BcaConstants, tail: float, sign: int) -> A
         z0, _ = bias_correction(rest, m.observed)
         deleted.append(rest.quantile(replace(constants, z0=z0).level(tail if sign < 0 else 1.0 - tail)))
     return np.sqrt((BLOCKS - 1) / BLOCKS * ((np.array(deleted) - np.mean(deleted, axis=0)) ** 2).sum(0))
+
+
+def _own_df(df: float | Array | None, columns: Array) -> float | Array:
+    if df is None:
+        return np.inf
+    return df[columns] if isinstance(df, np.ndarray) and df.ndim else float(df)
 
 
 def _usable(draws: Array, observed: Array) -> tuple[Array, Array | None]:

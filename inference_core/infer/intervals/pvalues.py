@@ -100,7 +100,8 @@ def _expanded(m: Material, null: Array, *_: Any):
 def _shrink(m: Material, share: Array) -> Array:
     """The nominal tail probability whose expanded level is ``share``."""
     z = ndtri(share) / np.sqrt(m.inflation)
-    return stdtr(m.df, z) if np.isfinite(m.df) else ndtr(z)
+    finite = np.isfinite(m.df)
+    return np.where(finite, stdtr(np.where(finite, m.df, 1.0), z), ndtr(z))
 
 
 def _normal(m: Material, null: Array, *_: Any):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -23,16 +24,18 @@ def tails(level: float, alternative: str) -> tuple[float | None, float | None]:
     return (1.0 - level, None) if alternative == "greater" else (None, 1.0 - level)
 
 
-def tail_level(ci_type: str, tail: float, df: float | None = None, inflation: float = 1.0) -> float:
+def tail_level(ci_type: str, tail: float, df: Any = None, inflation: float = 1.0) -> Any:
     """Share of draws beyond a limit with nominal tail probability ``tail``, where it is known beforehand.
 
-    Expanded percentile: Phi(-sqrt(c) t_(df, 1 - tail)), c = ``inflation``. BCa levels are known only afterwards.
+    Expanded percentile: Phi(-sqrt(c) t_(df, 1 - tail)), c = ``inflation``; an array for an array of ``df``. BCa levels
+    are known only afterwards.
     Source: Hesterberg (2015), The American Statistician 69.
     """
     if ci_type != "expanded":
         return tail
     quantile = stdtrit(df if df is not None else np.inf, 1.0 - tail)
-    return float(ndtr(-math.sqrt(inflation) * quantile))
+    level = ndtr(-math.sqrt(inflation) * quantile)
+    return level if np.ndim(level) else float(level)
 
 
 def draws_needed(

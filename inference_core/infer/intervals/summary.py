@@ -56,7 +56,8 @@ def summarise(
         jackknife=stream.jackknife() if wants_jackknife and stream is not None else None,
         se_draws=resamples.se if ci_type == "studentized" else None,
         se_observed=None if stream is None else stream.observed_se,
-        df=None if stream is None else stream.df_resid,
+        df=None if stream is None else stream.df_of_limits() if ci_type == "expanded" else stream.df_resid,
+        inflation=None if stream is None else stream.inflation,
         n=None if stream is None else stream.n,
     )  # fmt: skip
     result = limits(material, ci_type, conf_level, alternative)

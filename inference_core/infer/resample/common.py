@@ -40,8 +40,8 @@ class RefitKernel(Protocol):
         """Resamples that one call should bring."""
         ...
 
-    def refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
-        """(coef (b, p), status (b,), se (b, p) or None) for counts (b, n)."""
+    def refit(self, counts: Array, /) -> tuple[Array, Array, Array | None]:
+        """(coef (b, p), status (b,), se (b, p) or None) for counts (b, n), or for whatever else the stream draws."""
         ...
 
 

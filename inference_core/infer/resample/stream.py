@@ -37,11 +37,12 @@ TARGET_SECONDS = 0.03
 TASK_VALUES = 1 << 21
 
 Part = tuple[Array, Array, Array | None]  # samples (b, p), status (b,), se (b, p) or None
+Drawn = Callable[[RNG, int, int], Array]  # what a kernel refits for draws start .. stop - 1: (b, n)
 
 
 @dataclass(slots=True, eq=False)
 class DrawStream:
-    """Case resamples of one fitted model.
+    """Resamples of one fitted model.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class DrawStream:
     observed : (p,)
         The statistics of the data themselves.
     scheme : str
-        How the rows are drawn; ``"case"``: n rows of n, with replacement.
+        What is drawn; ``"case"``: n rows of n, with replacement; ``"parametric"``: new responses from the fit.
     """
 
     kernel: RefitKernel
@@ -66,6 +67,11 @@ class DrawStream:
     df_resid: float | None = None
     robust_ratio: Callable[[], Array] | None = None  # (p,) HC3 over classical standard errors of the fit
     leave_one_out: Callable[[], Array] | None = None  # the jackknife of the same model, (n, p)
+    drawn: Drawn | None = None  # None: how often each row is drawn
+    responses: Callable[[RNG, int], Array] | None = None  # the new response (n,) of draw i, where there is one
+    interval_df: Callable[[], Array] | None = None  # (k,) of expanded limits; None: df_resid for all
+    inflation: float | None = None  # of expanded limits; None: n / df_resid
+    _df: Array | None = field(default=None, repr=False)
     _jackknife: Array | None = field(default=None, repr=False)
     _unequal: bool | None = field(default=None, repr=False)
     _last_chunk: tuple[int, Part] | None = field(default=None, repr=False)
@@ -159,12 +165,47 @@ class DrawStream:
         return ResamplesState(
             samples=samples, observed=self.observed, names=self.names, method="boot", context="params",
             status=status, seed=self.seed, n_requested=n_requested, scheme=self.scheme, se=se, cancelled=cancelled,
-            indices_of=partial(case_indices, self.rng, self.kernel.n),
+            indices_of=partial(case_indices, self.rng, self.kernel.n) if self.responses is None else None,
+            response_of=None if self.responses is None else partial(self.responses, self.rng),
         )  # fmt: skip
 
     def indices_of(self, i: int) -> Array:
-        """(n,) row positions of draw ``i``."""
+        """(n,) row positions of draw ``i``.
+
+        Raises
+        ------
+        InferenceError
+            Draws of this scheme keep every row and have new responses.
+        """
+        if self.responses is not None:
+            raise InferenceError(
+                asked=f"the rows of draw {i}",
+                found=f"a draw of scheme={self.scheme!r} has the rows of the data and a new response",
+                remedy=f"response_of({i})",
+            )
         return case_indices(self.rng, self.kernel.n, i)
+
+    def response_of(self, i: int) -> Array:
+        """(n,) the new response of draw ``i``, on the scale of the data.
+
+        Raises
+        ------
+        InferenceError
+            Draws of this scheme are rows of the data.
+        """
+        if self.responses is None:
+            raise InferenceError(
+                asked=f"the response of draw {i}",
+                found=f"a draw of scheme={self.scheme!r} is a choice of rows",
+                remedy=f"indices_of({i})",
+            )
+        return self.responses(self.rng, i)
+
+    def df_of_limits(self) -> Array | float | None:
+        """Degrees of freedom of expanded limits, (k,) or one for all statistics; computed once."""
+        if self._df is None and self.interval_df is not None:
+            self._df = self.interval_df()
+        return self.df_resid if self.interval_df is None else self._df
 
     def jackknife(self) -> Array:
         """(n, p) coefficients without each row in turn, computed once; one step each for a glm of many rows."""
@@ -193,7 +234,7 @@ class DrawStream:
         """
         kept = self._last_chunk
         if kept is None or kept[0] != chunk:
-            kept = (chunk, _draw_chunk(self.kernel, self.rng, chunk))
+            kept = (chunk, _draw_chunk(self.kernel, self.drawn, self.rng, chunk))
             self._last_chunk = kept
         return kept[1]
 
@@ -211,7 +252,8 @@ class DrawStream:
             wave = 2 * effective_n_jobs(n_jobs)  # short enough that a cancel is heard between two waves
             for at in range(0, len(tasks), wave):
                 these = tasks[at : at + wave]
-                results: Any = work(delayed(_draw_chunks)(self.kernel, self.rng, chunks) for chunks in these)
+                share = partial(_draw_chunks, self.kernel, self.drawn, self.rng)
+                results: Any = work(delayed(share)(chunks) for chunks in these)
                 for chunks, parts in zip(these, results, strict=True):
                     samples, status, se = _join(parts, len(self.names))
                     first = chunks[0] * size
@@ -225,14 +267,14 @@ def case_indices(rng: RNG, n: int, i: int) -> Array:
     return rng.indices(i, i + 1, n)[0]
 
 
-def _draw_chunk(kernel: RefitKernel, rng: RNG, chunk: int) -> Part:
-    size = kernel.chunk_rows
-    return kernel.refit(rng.counts(chunk * size, (chunk + 1) * size, kernel.n))
+def _draw_chunk(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunk: int) -> Part:
+    first, stop = chunk * kernel.chunk_rows, (chunk + 1) * kernel.chunk_rows
+    return kernel.refit(rng.counts(first, stop, kernel.n) if drawn is None else drawn(rng, first, stop))
 
 
-def _draw_chunks(kernel: RefitKernel, rng: RNG, chunks: range) -> list[Part]:
+def _draw_chunks(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunks: range) -> list[Part]:
     """A worker's share; module-level so that other processes can import it."""
-    return [_draw_chunk(kernel, rng, chunk) for chunk in chunks]
+    return [_draw_chunk(kernel, drawn, rng, chunk) for chunk in chunks]
 
 
 def _join(parts: Sequence[Part], p: int) -> Part:
@@ -318,7 +360,7 @@ def open_stream(
     InferenceError
         For a ``how`` or a ``scheme`` that has no stream.
     """
-    opener = STREAMS.get((how, scheme or "case"))
+    opener = STREAMS.get((how, scheme or ("parametric" if spec.has_random_effects else "case")))
     if opener is None:
         known = ", ".join(f"how={h!r} with scheme={s!r}" for h, s in STREAMS)
         raise InferenceError(
@@ -329,4 +371,55 @@ def open_stream(
     return opener(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
 
 
-STREAMS = MappingProxyType({("boot", "case"): case_bootstrap_stream})
+def parametric_bootstrap_stream(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    seed: int | None = None,
+    errors: str = "iid",
+    want_se: bool = False,
+) -> DrawStream:
+    """The parametric bootstrap of a linear mixed model: new random effects and new noise in every draw.
+
+    Statistics are the coefficients, then SDs and correlations of the random effects, then sigma (``names``).
+
+    Parameters
+    ----------
+    spec, bundle, fit
+        The model; weights, offset, REML or ML and dropped columns take part in every refit.
+    seed : int, optional
+        None picks one; the stream tells it.
+    errors, want_se
+        As in the other streams; only ``"iid"`` without standard errors is drawn.
+
+    Raises
+    ------
+    InferenceError
+        Not a linear mixed model, other errors, or standard errors inside the draws.
+    """
+    from .lmer_kernel import LmerKernel, refuse_without_lmer
+
+    refuse_without_lmer(spec)
+    if want_se or errors != "iid":
+        raise InferenceError(
+            asked=f"parametric draws with errors={errors!r}" + (" and their standard errors" if want_se else ""),
+            found="refits of a mixed model carry no standard errors of their own",
+            remedy="ci_type='expanded' with errors='iid' takes the degrees of freedom into account without them",
+        )
+    kernel = LmerKernel.of(spec, bundle, fit)
+    return DrawStream(
+        kernel=kernel,
+        rng=RNG.from_seed(seed),
+        names=(*bundle.X_names, *kernel.spread_names),
+        observed=kernel.observed,
+        scheme="parametric",
+        drawn=kernel.simulate,
+        responses=partial(kernel.response, bundle=bundle),
+        interval_df=partial(kernel.interval_df, spec, bundle, fit),
+        inflation=1.0,
+    )
+
+
+STREAMS = MappingProxyType(
+    {("boot", "case"): case_bootstrap_stream, ("boot", "parametric"): parametric_bootstrap_stream}
+)

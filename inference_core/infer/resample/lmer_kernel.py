@@ -1,0 +1,279 @@
+"""Parametric draws of a linear mixed model: new groups, new noise, and the refits of many draws at once.
+
+Draw i is y* = X beta + Z T u sigma + e sigma / sqrt(w); its q + n standard normals (u first) are one row of a block of
+rows, so that it is a function of (seed, i) alone. Refits start at the fitted T. One that does not settle is searched
+again from many starts; only then is it a NaN row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from inference_core.errors import InferenceError
+from inference_core.fit.mixed_df import mixed_df
+from inference_core.fit.mixed_problem import MixedProblem
+from inference_core.fit.varcomp import sds_and_correlations
+from inference_core.rng import RNG, Purpose
+from inference_core.solvers.lmm.dense import DenseDesign, Term
+from inference_core.solvers.lmm.dense_fit import fit_dense, replicate_dense
+from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.lmm.newton import REPLICATE_TOL
+from inference_core.solvers.lmm.one_factor import fit_many, fit_one
+from inference_core.solvers.threads import one_blas_thread
+from inference_core.states import Array, DataBundle, FitState, ModelSpec, REInfo
+from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK
+
+MAX_CHUNK = 512  # draws: above, a chunk takes longer than a picture should wait
+CHUNK_VALUES = 1 << 20  # normals of one chunk
+CHUNK_PATTERNS = 1 << 16  # draws times patterns of groups
+CHUNK_CUBES = 1 << 22  # draws times q^3, where there are several factors
+AT_BOUND = 1e-4  # relative SD, or what is left of it given the other effects, that counts as 0, as in lme4
+
+
+def standard_normals(rng: RNG, start: int, stop: int, q: int, n: int) -> tuple[Array, Array]:
+    """Effects u (b, q) and noise e (b, n) of draws ``start .. stop - 1``, parts of one row of normals each."""
+    z = rng.rows(start, stop, q + n, lambda g, rows: g.standard_normal((rows, q + n)), Purpose.NORMAL)
+    return z[:, :q], z[:, q:]
+
+
+def effects_map(terms: Sequence[Term], T: Sequence[Array]) -> Any:
+    """(n, q) sparse matrix Z T: from standard normal u to the random part of the rows, in units of sigma."""
+    import scipy.sparse as sp
+
+    parts = []
+    for term, t in zip(terms, T, strict=True):
+        n, k = term.Z.shape
+        columns = term.group[:, None] * k + np.arange(k)
+        indptr = np.arange(0, n * k + 1, k)
+        parts.append(sp.csr_matrix(((term.Z @ t).ravel(), columns.ravel(), indptr), shape=(n, term.q)))
+    return sp.hstack(parts, format="csr")
+
+
+@dataclass(frozen=True, eq=False)
+class LmerKernel:
+    """Draws and refits of one linear mixed model at its estimate: n rows of positive weight, r estimable columns.
+
+    The statistics of a draw are the p coefficients (NaN where a column was dropped), then block by block SDs and the
+    correlations of what may covary, then sigma.
+    """
+
+    problem: MixedProblem
+    T: tuple[Array, ...]  # (k, k) relative factors, units of the data
+    beta: Array  # (r,)
+    sigma: float
+    reml: bool
+    tol: float = REPLICATE_TOL
+    max_iter: int = 60
+
+    @classmethod
+    def of(cls, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> LmerKernel:
+        """From a fitted model.
+
+        Raises
+        ------
+        InferenceError
+            No random effects, not Gaussian, or more random effects of several factors than there is a kernel for.
+        """
+        asked = "a parametric bootstrap"
+        problem = MixedProblem.of(spec, bundle, fit, asked)
+        assert fit.theta is not None
+        T = tuple(problem.relative_factors(fit.theta))
+        kernel = cls(problem, T, fit.coef[problem.kept], fit.sigma, spec.method != "ml")
+        if not problem.is_one_factor:
+            problem.dense_design(asked)  # says so now if it is too large
+        return kernel
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.problem.n
+
+    @property
+    def p(self) -> int:
+        """Columns of the whole design."""
+        return self.problem.p
+
+    @property
+    def re(self) -> REInfo:
+        """The random effects."""
+        return self.problem.re
+
+    @cached_property
+    def design(self) -> GroupDesign | DenseDesign:
+        """What every refit shares."""
+        if self.problem.is_one_factor:
+            return self.problem.group_design()
+        return self.problem.dense_design("a parametric bootstrap")
+
+    @property
+    def chunk_rows(self) -> int:
+        """Draws that one call brings, a power of two."""
+        most = min(MAX_CHUNK, CHUNK_VALUES // (self.n + self.re.q))
+        if isinstance(self.design, GroupDesign):
+            most = min(most, CHUNK_PATTERNS // self.design.patterns.U)
+        else:
+            most = min(most, CHUNK_CUBES // self.re.q**3)
+        return 1 << max(most, 1).bit_length() - 1
+
+    @property
+    def spread_names(self) -> tuple[str, ...]:
+        """Names of the SDs, the correlations and sigma."""
+        return spread_names(self.re)
+
+    def interval_df(self, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
+        """(k,) degrees of freedom of expanded limits: Satterthwaite's for coefficients, infinite for the others."""
+        df = mixed_df(spec, bundle, fit).satterthwaite()
+        return np.concatenate([np.where(df > 0, df, np.inf), np.full(len(self.spread_names), np.inf)])
+
+    # ---- draws --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _effects(self) -> Any:
+        return effects_map(self.problem.terms, self.T)
+
+    def simulate(self, rng: RNG, start: int, stop: int) -> Array:
+        """(b, n) responses of draws ``start .. stop - 1``, the offset taken off."""
+        u, e = standard_normals(rng, start, stop, self.re.q, self.n)
+        if self.problem.weights is not None:
+            e = e / np.sqrt(self.problem.weights)
+        return self.problem.X @ self.beta + self.sigma * ((self._effects @ u.T).T + e)
+
+    def response(self, rng: RNG, i: int, bundle: DataBundle) -> Array:
+        """(bundle.n,) the response of draw ``i`` on the scale of the data, to the last bit what was refitted.
+
+        A row of weight 0 takes no part in any draw and keeps its own value.
+        """
+        first = i // self.chunk_rows * self.chunk_rows
+        with one_blas_thread():
+            y = self.simulate(rng, first, first + self.chunk_rows)[i - first]
+        rows = slice(None) if self.problem.rows is None else self.problem.rows
+        out = np.array(bundle.y)
+        out[rows] = y if bundle.offset is None else y + bundle.offset[rows]
+        return out
+
+    # ---- refits -------------------------------------------------------------------------------------------
+
+    def refit(self, Y: Array) -> tuple[Array, Array, Array | None]:
+        """Statistics (b, k) and status (b,) of responses Y (b, n), the offset taken off."""
+        with one_blas_thread():
+            T, beta, sigma, converged = self._fits(Y)
+        samples = self.statistics(T, beta, sigma)
+        good = converged & np.isfinite(sigma)
+        samples[~good] = np.nan
+        return samples, np.where(good, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8), None
+
+    def _fits(self, Y: Array) -> tuple[list[Array], Array, Array, Array]:
+        design = self.design
+        if isinstance(design, GroupDesign):
+            lanes = design.lanes(Y, reml=self.reml)
+            many = fit_many(lanes, design, self.T[0], tol=self.tol, max_iter=self.max_iter)
+            T, beta, sigma, converged = [many.T], many.beta, many.sigma, many.converged.copy()
+        else:
+            T, beta, sigma, found = replicate_dense(
+                design, Y, self.T, reml=self.reml, tol=self.tol, max_iter=self.max_iter
+            )
+            converged = found.converged.copy()
+        for i in np.flatnonzero(~converged):
+            again, beta[i], sigma[i], converged[i] = self._search(Y[i])
+            for t, one in zip(T, again, strict=True):
+                t[i] = one
+        return T, beta, sigma, converged
+
+    def _search(self, y: Array) -> tuple[Sequence[Array], Array, float, bool]:
+        """One refit from many starts."""
+        if isinstance(self.design, GroupDesign):
+            one, _ = fit_one(self.design, y, reml=self.reml, tol=self.tol, max_iter=self.max_iter, start=self.T[0])
+            return [one.T[0]], one.beta[0], float(one.sigma[0]), bool(one.converged[0])
+        s = fit_dense(
+            self.problem.X, self.problem.terms, y, weights=self.problem.weights, reml=self.reml, tol=self.tol,
+            max_iter=self.max_iter, start=list(self.T),
+        )  # fmt: skip
+        return s.T, s.beta, s.sigma, s.converged
+
+    # ---- statistics ---------------------------------------------------------------------------------------
+
+    def statistics(self, T: Sequence[Array], beta: Array, sigma: Array) -> Array:
+        """(B, k) coefficients, SDs, correlations and sigma from T (B, k, k) of each block, beta (B, r), sigma (B,)."""
+        coef = np.full((len(beta), self.p), np.nan)
+        coef[:, self.problem.kept] = beta
+        return np.column_stack([coef, spread_statistics(self.re, T, sigma)])
+
+    @property
+    def observed(self) -> Array:
+        """(k,) the statistics of the fit itself."""
+        return self.statistics([t[None] for t in self.T], self.beta[None], np.array([self.sigma]))[0]
+
+
+def spread_statistics(re: REInfo, T: Sequence[Array], sigma: Array) -> Array:
+    """(B, s) SDs and correlations of each block, sigma last, in the order of ``fit.varcomp.variance_components``."""
+    columns = []
+    for block, t in zip(re.blocks, T, strict=True):
+        sd, correlation = sds_and_correlations(np.square(sigma)[:, None, None] * (t @ np.swapaxes(t, -1, -2)))
+        columns.append(sd)
+        columns += [correlation[:, a, b, None] for a, b in block.entries if a != b]
+    return np.concatenate([*columns, sigma[:, None]], axis=1)
+
+
+def spread_names(re: REInfo) -> tuple[str, ...]:
+    """Names of these: ``sd_Days|Subject``, ``cor_Days.(Intercept)|Subject``, ``sigma``."""
+    out = []
+    for block in re.blocks:
+        names = block.column_names
+        out += [f"sd_{name}|{block.group_name}" for name in names]
+        out += [f"cor_{names[a]}.{names[b]}|{block.group_name}" for a, b in block.entries if a != b]
+    return (*out, "sigma")
+
+
+def singular_draws(re: REInfo, spread: Array) -> Array:
+    """(B,) whether the covariance of a block is singular in a draw: an SD at 0, or effects tied to each other.
+
+    spread (B, s) as of :func:`spread_statistics`. Effects are measured by the mean square of their columns, and each
+    by what is left of it given those before it, as the diagonal of T is.
+    """
+    singular = np.zeros(len(spread), dtype=bool)
+    sigma, at = spread[:, -1], 0
+    for block in re.blocks:
+        k = block.k
+        size = np.sqrt(np.mean(np.square(block.X_re), axis=0))
+        sd = spread[:, at : at + k] * size / sigma[:, None]
+        S = np.zeros((len(spread), k, k))
+        S[:, range(k), range(k)] = 1.0
+        at += k
+        for a, b in block.entries:
+            if a != b:
+                S[:, a, b] = S[:, b, a] = np.nan_to_num(spread[:, at])
+                at += 1
+        S *= sd[:, :, None] * sd[:, None, :]
+        for a in range(k):
+            pivot = S[:, a, a]
+            singular |= pivot < AT_BOUND**2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.where(pivot[:, None] > 0, S[:, a] / pivot[:, None], 0.0)
+            S = S - share[:, :, None] * S[:, None, a]
+    return singular
+
+
+def refuse_without_lmer(spec: ModelSpec) -> None:
+    """Refuse models that this kernel does not draw.
+
+    Raises
+    ------
+    InferenceError
+        No random effects, or a family other than the Gaussian.
+    """
+    asked = "a parametric bootstrap"
+    if not spec.has_random_effects:
+        raise InferenceError(
+            asked, f"{spec.formula!r} has no random effects; its rows can be drawn themselves", "scheme='case'"
+        )
+    if spec.family != "gaussian" or spec.link != "identity":
+        raise InferenceError(
+            asked,
+            f"a mixed model of family {spec.family} with the {spec.link} link; draws there are of Gaussian ones",
+            "how='asymp'",
+        )
