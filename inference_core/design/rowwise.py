@@ -45,6 +45,8 @@ def read_row_value(value: Any, what: str, columns: list[str], n_total: int) -> R
     if isinstance(value, pl.Series):
         value = value.to_numpy()
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(

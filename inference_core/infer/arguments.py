@@ -12,6 +12,9 @@ from inference_core.errors import InferenceError
 from .coefficient import check_level
 from .spelling import nearest
 
+MAX_COUNT = 100_000_000  # draws, steps: more than memory holds
+MAX_JOBS = 1_024
+
 
 def show(value: Any) -> str:
     """A value as it was typed, cut where it is long."""
@@ -64,6 +67,8 @@ def count(name: str, value: Any) -> int:
     if number is None or number < 1:
         whole = isinstance(value, float) and value.is_integer() and value >= 1
         raise refuse(name, value, f"{name} is a whole number of at least 1", f"{name}={int(value) if whole else 999}")
+    if number > MAX_COUNT:
+        raise refuse(name, value, f"{name} is at most {MAX_COUNT:,}", f"{name}=9999")
     return number
 
 
@@ -72,6 +77,8 @@ def jobs(name: str, value: Any) -> int:
     number = _integer(value)
     if number is None or number == 0:
         raise refuse(name, value, f"{name} is a number of processes: 1 or more, or -1 for all processors", f"{name}=1")
+    if abs(number) > MAX_JOBS:
+        raise refuse(name, value, f"{name} is at most {MAX_JOBS:,}", f"{name}=-1")
     return number
 
 

@@ -305,6 +305,12 @@ def test_counts_of_successes_and_failures():
     np.testing.assert_array_equal(both.prior_weights, FRAME["w"].to_numpy() * FRAME["n"].to_numpy())
 
 
+@pytest.mark.parametrize("given", ["weights", "offset"])
+def test_complex_numbers_are_refused_and_not_cut(given):
+    with pytest.raises(DataError, match="they are no numbers"):
+        bundle("y ~ x", **{given: np.ones(N) * 1j})
+
+
 def test_weights_of_proportions_are_their_trials():
     frame = FRAME.with_columns(p=pl.col("k") / pl.col("n"))
     made = bundle("p ~ x", frame, family="binomial", weights="n")

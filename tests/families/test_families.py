@@ -138,6 +138,7 @@ def test_names_from_r_are_understood(typed, name):
     ("binomial", "inverse", "links defined for binomial are logit, probit, cloglog, cauchit, log, identity"),
     ("gamma", "logit", "links defined for gamma are log, identity, inverse, sqrt, inverse_squared"),
     ("negative_binomial(theta=-1)", None, "theta, a number above 0"),
+    ("tdist(df=1e999)", None, "df, a number above 0"),
     ("poisson(3)", None, "takes no parameter"),
 ])  # fmt: skip
 def test_unknown_names_and_links_are_refused_with_the_way_out(family, link, words):

@@ -267,7 +267,7 @@ def test_messages(given, message):
         ("asymp", "conf_level", [1.5, 0, 1, -1, np.nan, "0.9", None, True, [0.9]]),
         ("asymp", "errors", ["hc3", 3, "CR0"]),
         ("asymp", "alternative", [None, 1, "", "up"]),
-        ("boot", "n_boot", [-1, 2.5, "100", None, True, np.nan]),
+        ("boot", "n_boot", [-1, 2.5, "100", None, True, np.nan, 10**30]),
         ("boot", "n_jobs", [1.0, "all", None, True]),
         ("boot", "seed", [1.5, "1", True, -3]),
         ("boot", "save_resamples", [0, "yes", None]),
