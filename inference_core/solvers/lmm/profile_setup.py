@@ -19,6 +19,8 @@ from .profile import ProfileSearch
 from .profile_targets import COR, FIXED, RATIO, SD, SIGMA, Targets, row_map
 from .structure import canonical, components, full_mask, is_full
 
+_ZERO = 1e-6  # SD over sigma, an effect taken over the rows, that is 0
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -55,7 +57,7 @@ class ProfileSetup:
             order = _falling(term, t)
             orders.append(order)
             ordered.append(replace(term, Z=np.ascontiguousarray(term.Z[:, order])))
-            factors.append(canonical(t[order], term.mask))
+            factors.append(canonical(_snapped(term, t)[order], term.mask))
         return cls(X, y, weights, tuple(ordered), tuple(orders), tuple(factors), sigma, len(terms) == 1)
 
     def search(self) -> tuple[ProfileSearch, tuple[Label, ...]]:
@@ -199,6 +201,12 @@ class ProfileSetup:
 
 def _group_design(X: Array, term: Term, weights: Array | None) -> GroupDesign:
     return GroupDesign.of(X, term.Z, term.group, n_groups=term.n_groups, mask=term.mask, weights=weights)
+
+
+def _snapped(term: Term, T: Array) -> Array:
+    """T (k, k) with the rows of effects without variance at 0 itself, not where the search stopped beside it."""
+    size = np.sqrt(np.mean(np.square(term.Z), axis=0)) * np.linalg.norm(T, axis=1)
+    return np.where(size[:, None] > _ZERO, T, 0.0)
 
 
 def _falling(term: Term, T: Array) -> Array:
