@@ -10,7 +10,8 @@ from inference_core.design import build_bundle
 from inference_core.errors import DataError, FitError
 from inference_core.families import default_link, get_family
 from inference_core.fit.glm import fit_glm
-from inference_core.fit.glmer import fit_glmer, glmer_problem
+from inference_core.fit.glmer import fit_glmer
+from inference_core.fit.glmer_problem import glmer_problem
 
 J, M = 24, 8
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from inference_core.states import Array
 
-FIT_TOL = 1e-7  # half g'Hg (deviance units) at which Newton steps with the Hessian take over from one fit's search
+FIT_TOL = 1e-9  # half g'Hg (deviance units) at which Newton steps with the Hessian take over from one fit's search
 REPLICATE_TOL = 1e-8  # the same for replicates: within 1e-4 of a standard error
 _LONGEST_STEP = 2.0  # in working coordinates, where columns have root mean square 1
 _ROUNDING = 1e-11  # of the deviance

@@ -270,7 +270,7 @@ class Blocked:
                 parts.append(self._laplace(model.take(lanes), some, u[lanes], gradient, joint))
         if len(parts) == 1:
             return parts[0]
-        g = np.concatenate([x.gradient for x in parts]) if gradient else None  # type: ignore[misc]
+        g = np.concatenate([x.gradient for x in parts if x.gradient is not None]) if gradient else None
         return Evaluation(
             np.concatenate([x.deviance for x in parts]), g, np.concatenate([x.u for x in parts]),
             np.concatenate([x.beta for x in parts]),
@@ -381,7 +381,7 @@ class Blocked:
             if not np.all(exact):
                 safe = self._direction(self.factor(rows.fisher, R, with_x=joint), right, right_beta)
                 step = np.where(exact[:, None], step, safe[0])
-                if step_beta is not None:
+                if step_beta is not None and safe[1] is not None:
                     step_beta = np.where(exact[:, None], step_beta, safe[1])
                 decrement = np.where(exact, decrement, safe[2])
         return step, step_beta, decrement, exact

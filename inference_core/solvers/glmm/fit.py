@@ -1,4 +1,4 @@
-"""Fits of GLMMs, one or many: starts, the outer search, the Hessian at the optimum, refits to other responses."""
+"""The fit of one GLMM: the outer search, Newton steps at its end, the Hessian there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference_core.families import Family, with_params
-from inference_core.solvers.irls import maximise
-from inference_core.states import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_SEPARATED, Array
+from inference_core.states import Array
 
-from .bfgs import FIT_TOL, REPLICATE_TOL, BfgsResult, bfgs
-from .grouped import Grouped
+from .bfgs import FIT_TOL, bfgs
 from .problem import Problem
+from .start import first_guess
 
 SINGULAR = 1e-4  # diagonal of T below which a fit is singular, as lme4 has it
 RUNAWAY = 30.0  # |X beta| of a replicate beyond which a fitted probability or rate is at its edge
@@ -21,7 +19,6 @@ THETA_MAX = 1e6  # of a negative binomial: beyond, the counts are a Poisson's
 _ENDLESS = ("logit", "probit", "cloglog", "log")  # links that reach the edge of the means only at infinity
 _STEP = 1e-3  # of central differences of the gradient, in standard errors
 _STARTS = (0.5, 0.1, 2.0)  # first T as multiples of I; the later ones where the first end looks doubtful
-_LANE_NUMBERS = 2.5e5  # rows times lanes worked at once
 
 
 @dataclass(slots=True)
@@ -39,20 +36,7 @@ class Optimum:
     runaway: bool = False  # whether the fixed part left every sensible range: separated data
 
 
-@dataclass(slots=True)
-class Refits:
-    """Estimates of B refits, in the units of the data."""
-
-    theta: Array  # (B, m)
-    beta: Array  # (B, p)
-    scale: Array | None  # (B,) log of the scale parameter
-    deviance: Array  # (B,)
-    u: Array  # (B, q)
-    status: Array  # (B,) int8, see states.DRAW_REASONS
-    n_iter: Array  # (B,)
-
-
-class _Objective:
+class Objective:
     """The deviance as a function of what is searched; keeps modes (and beta for nAGQ = 0) as warm starts."""
 
     def __init__(self, problem: Problem, x: Array, u: Array, limit: float) -> None:
@@ -62,6 +46,7 @@ class _Objective:
         self._part: Problem = problem
 
     def __call__(self, searched: Array, lanes: Array) -> tuple[Array, Array]:
+        """Deviance (b,), inf where there is none, and gradient (b, s) of these lanes."""
         p = self.problem
         part = self._problem_of(lanes)
         x = self.x[lanes]
@@ -129,7 +114,7 @@ def optimise(problem: Problem, *, max_iter: int = 200, start: Array | None = Non
 
 
 def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
-    objective = _Objective(problem, x0[None], np.zeros((1, problem.design.q)), _RUNAWAY_FIT)
+    objective = Objective(problem, x0[None], np.zeros((1, problem.design.q)), _RUNAWAY_FIT)
     lane = np.zeros(1, dtype=int)
     result = bfgs(objective, x0[None, problem.searched], H0, tol=FIT_TOL, max_iter=max_iter, runaway=objective.runaway)
     value, g = objective(result.x, lane)
@@ -180,7 +165,7 @@ def _polish(problem: Problem, end: Optimum, inverse_hessian: Array) -> Optimum:
             end, x=trial, u=found.u[0], deviance=float(found.deviance[0]), gradient=found.gradient[0],
             converged=decrement < 1e-6,
         )  # fmt: skip
-        if decrement > 1e-7:  # more than 3e-4 of a standard error
+        if decrement > 1e-8:  # more than 1e-4 of a standard error
             guess, H = np.linalg.inv(H), None
     return end
 
@@ -195,7 +180,7 @@ def _newton_step(H: Array, gradient: Array) -> tuple[bool, Array, float]:
 
 def _doubtful(problem: Problem, end: Optimum) -> bool:
     """Whether another start might end lower: at or near a boundary of Sigma."""
-    return bool(np.any(np.abs(diagonal(problem, problem.to_data @ end.x)) < 0.01))
+    return bool(np.any(np.abs(diagonal(problem, end.x)) < 0.01))
 
 
 def hessian(problem: Problem, x: Array, u: Array, inverse_hessian: Array) -> Array:
@@ -217,76 +202,6 @@ def _by_lane(problem: Problem) -> bool:
     """Whether something differs by lane, so that one lane must be named for every point."""
     design = problem.design
     return problem.model.y.shape[0] > 1 or design.multiplicity is not None
-
-
-# ---- starts ------------------------------------------------------------------------------------------------
-
-
-def first_guess(problem: Problem, height: float) -> tuple[Array, Array]:
-    """Working coordinates to start at, and the inverse Hessian there: beta of the model without random effects."""
-    design, model = problem.design, problem.model
-    y = model.y[0]
-    w = None if model.weights is None else np.atleast_2d(model.weights)[0]
-    family = model.family
-    simple: Family = family
-    if family.name == "negative_binomial":
-        simple = with_params(family, family.params or (1.0,))
-    beta = np.zeros(design.p)
-    if design.p:
-        plain = maximise(design.X, y, simple, w, design.offset, tol=1e-6, max_iter=12)
-        beta = np.where(np.isfinite(plain.coef), plain.coef, 0.0)
-        if family.name == "binomial" and np.max(np.abs(plain.eta)) > 15.0:  # separated without random effects
-            beta = np.clip(beta, -3.0, 3.0)
-    eta = design.X @ beta + design.offset
-    _, unit = simple.score_weight(eta, y)
-    scale = _first_scale(problem, simple, eta, y, w)
-    phi = np.exp(scale) if scale is not None and family.name != "negative_binomial" else 1.0
-    unit = np.where(np.isfinite(unit), unit, 0.0) * (1.0 if w is None else w) / phi
-    size = height
-    if phi != 1.0:  # effects in units of the noise on the link scale
-        size = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-300))) / problem.unit
-    theta = np.concatenate([[size if a == b else 0.0 for a, b in t.entries] for t in problem.terms])
-    curvature = np.concatenate([np.full(len(t.entries), 4.0 * t.J / max(size, 0.3) ** 2 / 4.0) for t in problem.terms])
-    if phi != 1.0:
-        curvature = np.concatenate([np.full(len(t.entries), t.J / size**2) for t in problem.terms])
-    x = np.concatenate([theta, beta, [] if scale is None else [scale]])
-    H0 = np.zeros((x.size, x.size))
-    m, p = problem.n_theta, design.p
-    H0[np.arange(m), np.arange(m)] = 1.0 / curvature
-    H0[m : m + p, m : m + p] = _first_covariance(problem, x, unit)
-    if scale is not None:
-        H0[-1, -1] = 1.0 / max(float(design.n), 4.0)
-    return x, H0[np.ix_(problem.searched, problem.searched)]
-
-
-def _first_covariance(problem: Problem, x: Array, unit: Array) -> Array:
-    """Half the covariance of beta, random effects allowed for; of the model without them where that fails."""
-    design = problem.design
-    try:
-        found = problem.evaluate(x[None], np.zeros((1, design.q)), gradient=False)
-        information = problem.precision(x, found.u[0]).beta
-        covariance = np.linalg.inv(information) / 2.0
-        if np.all(np.isfinite(covariance)) and np.all(np.diagonal(covariance) > 0):
-            return covariance
-    except np.linalg.LinAlgError:
-        pass
-    gram = (design.X.T * unit) @ design.X
-    return np.linalg.inv(gram + 1e-8 * np.trace(gram) * np.eye(design.p)) / 2.0
-
-
-def _first_scale(problem: Problem, family: Family, eta: Array, y: Array, w: Array | None) -> float | None:
-    if not problem.n_scale:
-        return None
-    if family.name == "negative_binomial":
-        mu = family.link.inverse(eta)
-        excess = float(np.mean((y - mu) ** 2 - mu))
-        theta = float(np.mean(mu**2)) / excess if excess > 0 else 100.0
-        return float(np.log(np.clip(2.0 * theta, 0.1, 1e4)))
-    phi = family.dispersion_from(y, eta, w, float(max(y.size - problem.design.p, 1)))
-    return float(np.log(max(0.5 * phi, 1e-12)))
-
-
-# ---- coordinates -------------------------------------------------------------------------------------------
 
 
 def diagonal(problem: Problem, x: Array) -> Array:
@@ -317,97 +232,3 @@ def canonical(problem: Problem, x: Array, u: Array) -> tuple[Array, Array]:
         at += len(t.entries)
         first += t.J * k
     return x, u
-
-
-# ---- refits ------------------------------------------------------------------------------------------------
-
-
-def refit(problem: Problem, optimum: Optimum, *, tol: float = REPLICATE_TOL, max_iter: int = 60) -> Refits:
-    """Fit the lanes of ``problem`` (``with_responses``, ``with_multiplicity``), starting at the original's optimum.
-
-    Lanes that do not settle are tried once more from a cold start; what is left carries a reason code.
-    """
-    B = _lanes_of(problem)
-    chunk = max(1, int(_LANE_NUMBERS // max(problem.design.n, 1)))
-    parts = []
-    for start in range(0, B, chunk):
-        lanes = np.arange(start, min(start + chunk, B))
-        part = problem if lanes.size == B else problem.lanes(lanes)
-        parts.append(_refit(part, lanes.size, optimum, tol, max_iter))
-
-    def joined(name: str) -> Array:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    scale = None if parts[0].scale is None else joined("scale")
-    return Refits(
-        joined("theta"), joined("beta"), scale, joined("deviance"), joined("u"), joined("status"), joined("n_iter")
-    )
-
-
-def _lanes_of(problem: Problem) -> int:
-    times = problem.design.multiplicity
-    return max(problem.model.y.shape[0], 1 if times is None else times.shape[0])
-
-
-def _refit(problem: Problem, B: int, optimum: Optimum, tol: float, max_iter: int) -> Refits:
-    s = problem.searched
-    x = np.repeat(optimum.x[None], B, axis=0)
-    # an exact zero on the diagonal of T is a stationary point of every lane: start beside it
-    at_zero = np.abs(optimum.x) < 1e-3
-    at_zero[problem.n_theta :] = False
-    x[:, at_zero] += 0.05
-    reach = np.max(np.abs(problem.design.X @ problem.split(optimum.x[None]).beta[0]), initial=0.0)
-    limit = max(RUNAWAY, 2.0 * float(reach))
-    objective = _Objective(problem, x, np.repeat(optimum.u[None], B, axis=0), limit)
-    H0 = _safe_inverse(optimum.hessian)
-    result = bfgs(objective, x[:, s], H0, tol=tol, max_iter=max_iter, runaway=objective.runaway)
-    gone = objective.runaway(result.x, np.arange(B))
-    lost = np.flatnonzero(~result.converged & ~gone)
-    if lost.size:
-        _second_chance(problem, objective, result, lost, optimum, tol, max_iter)
-    full = objective.x
-    full[:, s] = result.x
-    full, u = canonical(problem, full, objective.u)
-    status = np.where(result.converged, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8)
-    poisson = np.zeros(B, dtype=bool)
-    if problem.model.family.name == "negative_binomial" and problem.n_scale:
-        poisson = full[:, -1] > np.log(THETA_MAX)  # no spread beyond a Poisson's is an answer, not a failure
-    status[objective.runaway(result.x, np.arange(B)) & ~poisson] = DRAW_SEPARATED
-    status[poisson] = DRAW_OK
-    data = full @ problem.to_data.T
-    out = problem.split(data)
-    return Refits(out.theta, out.beta, out.scale, result.deviance, u, status, result.n_iter)
-
-
-def _second_chance(problem, objective, result: BfgsResult, lost: Array, optimum: Optimum, tol, max_iter) -> None:
-    """Cold starts for lanes that failed: T = I / 2 and no effects, curvature of the diagonal alone."""
-    s = problem.searched
-    x = np.repeat(optimum.x[None], lost.size, axis=0)
-    at = 0
-    for t in problem.terms:
-        for i, (a, b) in enumerate(t.entries):
-            x[:, at + i] = 0.5 if a == b else 0.0
-        at += len(t.entries)
-    part = problem.lanes(lost)
-    again = _Objective(part, x, np.zeros((lost.size, problem.design.q)), objective.limit)
-    H0 = np.diag(np.diagonal(_safe_inverse(optimum.hessian)))
-    second = bfgs(again, x[:, s], H0, tol=tol, max_iter=2 * max_iter, runaway=again.runaway)
-    better = second.converged | (second.deviance < result.deviance[lost])
-    at_lanes = lost[better]
-    for name in ("x", "deviance", "gradient", "converged"):
-        getattr(result, name)[at_lanes] = getattr(second, name)[better]
-    result.n_iter[lost] += second.n_iter
-    objective.x[at_lanes] = again.x[better]
-    objective.u[at_lanes] = again.u[better]
-
-
-def _safe_inverse(H: Array) -> Array:
-    """Inverse of the Hessian with eigenvalues kept above a share of the largest."""
-    values, vectors = np.linalg.eigh(H)
-    values = np.maximum(np.abs(values), 1e-4 * np.max(np.abs(values)))
-    return (vectors / values) @ vectors.T
-
-
-def groups_counted(problem: Problem) -> bool:
-    """Whether this problem can weight groups lane by lane."""
-    return isinstance(problem.design, Grouped)

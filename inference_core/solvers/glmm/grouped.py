@@ -9,14 +9,12 @@ CSDA 51): with a = dw/deta o (leverage), lambda = M_obs^-1 T'Z'a and r = a - w_o
 
     d/d beta = X'r        d/d T = sum_j [ Z'r u' + 2 Z'WZ T M^-1 + Z's lambda' ]
 
-Adaptive Gauss-Hermite quadrature (k = 1) puts nodes at u + M^-1/2 z; the same adjoint serves it. Rows are kept
-sorted by group; arrays over rows are (B, n), over groups (B, J).
+Rows are kept sorted by group; arrays over rows are (B, n), over groups (B, J).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -294,63 +292,18 @@ class Grouped:
             m = self.modes(model, point, u)
             value = m.penalised + m.log_det
             packed = self.pack(m.u)
-            deviance = self._total(value, m.ok)
+            deviance = self.total(value, m.ok)
             if not gradient:
                 return Evaluation(deviance, None, packed, point.beta)
-            g = self._gradient(model, point, m, m.M_inverse, m.rows.score, None, None)
+            g = self.adjoint_gradient(model, point, m, m.M_inverse, m.rows.score, None, None)
             return Evaluation(deviance, g, packed, point.beta)
 
-    def adaptive(
-        self, model: RowModel, point: Point, u: Array, n_nodes: int, *, gradient: bool = True
-    ) -> Evaluation:
-        """Adaptive Gauss-Hermite quadrature with ``n_nodes`` nodes; one scalar effect a group."""
-        with np.errstate(all="ignore"):
-            m = self.modes(model, point, u)
-            nodes, log_weights = gauss_hermite(n_nodes)
-            spread = np.sqrt(m.M_inverse[0][0])
-            fixed = m.eta - self.random_part(m.T, m.u)
-            height, scores, slopes, places, scale_parts = [], [], [], [], []
-            for z, log_weight in zip(nodes, log_weights, strict=True):
-                place = m.u[0] + spread * z
-                eta = fixed + self.random_part(m.T, [place])
-                rows = model(eta, point.scale)
-                level = self.by_group(rows.deviance) + place * place
-                inside = np.isfinite(level)  # a node where no mean is possible has density 0
-                height.append(np.where(inside, -0.5 * (level - m.penalised) + 0.5 * z * z + log_weight, -np.inf))
-                places.append(place)
-                if gradient:
-                    scores.append(np.where(np.take(inside, self.group, axis=1), rows.score, 0.0))
-                    slopes.append(2.0 * (place - self.into_u(m.T, self.z_sums(scores[-1]))[0]))
-                    if point.scale is not None:
-                        part = self.by_group(model.scale_rows(eta, point.scale, rows).deviance)
-                        scale_parts.append(np.where(inside, part, 0.0))
-            heights = np.stack(height)
-            top = heights.max(axis=0)
-            share = np.exp(heights - top)
-            total = share.sum(axis=0)
-            value = m.penalised + m.log_det - 2.0 * (top + np.log(total))
-            deviance = self._total(value, m.ok)
-            packed = self.pack(m.u)
-            if not gradient:
-                return Evaluation(deviance, None, packed, point.beta)
-            share /= total
-            pull = sum(s * d for s, d in zip(share, slopes, strict=True))
-            widen = sum(s * d * z for s, d, z in zip(share, slopes, nodes, strict=True))
-            # d/dM of the log of the spread and of the nodes' places, in place of M^-1 of the Laplace term
-            sensitivity = m.M_inverse[0][0] - 0.5 * spread**3 * widen
-            mean_score = sum(np.take(s, self.group, axis=1) * r for s, r in zip(share, scores, strict=True))
-            cross = -2.0 * sum(
-                s * self.by_group(r * self.Z[:, 0]) * v for s, r, v in zip(share, scores, places, strict=True)
-            )
-            scale_part = sum(s * d for s, d in zip(share, scale_parts, strict=True)) if scale_parts else None
-            g = self._gradient(model, point, m, [[sensitivity]], mean_score, (pull, cross), scale_part)
-            return Evaluation(deviance, g, packed, point.beta)
-
-    def _total(self, value: Array, ok: Array) -> Array:
+    def total(self, value: Array, ok: Array) -> Array:
+        """(B,) deviance of a lane from its groups, NaN where a mode was not found."""
         total = np.sum(value if self.multiplicity is None else value * self.multiplicity, axis=1)
         return np.where(ok, total, np.nan)
 
-    def _gradient(self, model, point, m: Modes, sensitivity: pl.Planes, score, quadrature, scale_part) -> Array:
+    def adjoint_gradient(self, model, point, m: Modes, sensitivity: pl.Planes, score, quadrature, scale_part) -> Array:
         """The adjoint gradient; ``sensitivity`` is d value / d M by group, M^-1 for Laplace."""
         k, T, rows = self.k, m.T, m.rows
         lev = self.quadratic(self.leverage_planes(T, sensitivity))
@@ -381,13 +334,6 @@ class Grouped:
             by_group = by_group + (self.by_group(s.deviance) if scale_part is None else scale_part)
             gradient.append(np.sum(by_group if times is None else by_group * times, axis=1)[:, None])
         return np.concatenate(gradient, axis=1)
-
-
-@cache
-def gauss_hermite(n_nodes: int) -> tuple[Array, Array]:
-    """Nodes and log weights against the standard normal density."""
-    z, w = np.polynomial.hermite_e.hermegauss(n_nodes)
-    return z, np.log(w) - 0.5 * np.log(2.0 * np.pi)
 
 
 def plane_sum(terms: Any) -> Array:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference_core.solvers.lmm.structure import Entries, components, free_entries, is_full
+from inference_core.solvers.lmm.structure import Entries, components, free_entries, is_full, to_matrix
 from inference_core.states import Array
 
 from .blocked import CROSS_LIMIT, DENSE_LIMIT, Blocked
 from .grouped import Evaluation, Grouped, Point, Precision
 from .joint import joint_laplace, precision
+from .quadrature import adaptive
 from .rows import RowModel
 
 
@@ -104,7 +105,7 @@ class Problem:
         if self.n_agq > 1:
             if not isinstance(design, Grouped):
                 raise ValueError("quadrature needs one grouping factor")
-            return design.adaptive(model, point, u, self.n_agq, gradient=gradient)
+            return adaptive(design, model, point, u, self.n_agq, gradient=gradient)
         if self.n_agq == 1:
             return design.laplace(model, point, u, gradient=gradient)
         if isinstance(design, Grouped):
@@ -130,11 +131,9 @@ class Problem:
         """(n,) Z T u, rows in the design's order."""
         theta = x[None, : self.n_theta]
         if isinstance(self.design, Grouped):
-            from inference_core.solvers.lmm.structure import to_matrix
-
             T = to_matrix(theta, self.design.entries, self.design.k)
             return self.design.random_part(T, self.design.unpack(u[None]))[0]
-        return self.design.random_part(self.design.rotated(theta[0])[1], u)
+        return self.design.random_part(self.design.rotated(theta)[1], u[None])[0]
 
 
 def pose(

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_core.families import get_family
-from inference_core.solvers.glmm.fit import optimise, refit
+from inference_core.solvers.glmm.fit import optimise
 from inference_core.solvers.glmm.problem import pose
+from inference_core.solvers.glmm.refit import refit
 from inference_core.solvers.glmm.rows import RowModel
 from inference_core.states import DRAW_OK, DRAW_SEPARATED
 
@@ -143,7 +144,7 @@ def test_refits_in_lanes_are_single_fits(n_agq):
 
 
 def test_chunks_do_not_matter(monkeypatch):
-    from inference_core.solvers.glmm import fit as module
+    from inference_core.solvers.glmm import refit as module
 
     X, group, y = binary(2)
     problem, found, data = fit(X, (term(group),), y)

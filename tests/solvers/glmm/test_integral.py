@@ -7,6 +7,7 @@ import pytest
 
 from inference_core.families import get_family
 from inference_core.solvers.glmm.problem import TooLargeError, pose
+from inference_core.solvers.glmm.quadrature import adaptive
 from inference_core.solvers.glmm.rows import RowModel
 
 from .simulated import design, eta_of, log_scale, responses, term
@@ -50,7 +51,7 @@ def test_one_node_is_laplace():
     problem = pose(X, (term(group),), responses("poisson", "log", eta_of("poisson", "log", X[:, 1])))
     x, u = np.array([[0.6, 0.1, 0.2]]), np.zeros((1, 8))
     laplace = problem.evaluate(x, u)
-    one = problem.design.adaptive(problem.model, problem.split(x), u, 1)
+    one = adaptive(problem.design, problem.model, problem.split(x), u, 1)
     np.testing.assert_allclose(one.deviance, laplace.deviance, rtol=1e-13)  # the same sum
     np.testing.assert_allclose(one.gradient, laplace.gradient, rtol=1e-10, atol=1e-10)
 
@@ -88,14 +89,18 @@ def test_laplace_is_exact_for_a_gaussian(structure):
     assert got == pytest.approx(exact, rel=1e-11)  # two factorisations of well-conditioned matrices
 
 
-def test_working_coordinates_are_linear_in_the_parameters():
+@pytest.mark.parametrize("crossed", [False, True])
+def test_working_coordinates_are_linear_in_the_parameters(crossed):
     X, group, z = design()
-    problem = pose(X, (term(group, 10.0 + z),), responses("poisson", "log", eta_of("poisson", "log", X[:, 1])))
-    x = np.array([0.4, 0.1, 0.3, 0.2, -0.1])
+    terms = (term(group, 10.0 + z),) + ((term(np.arange(60) % 5),) if crossed else ())
+    problem = pose(X, terms, responses("poisson", "log", eta_of("poisson", "log", X[:, 1])))
+    x = np.array([0.4, 0.1, 0.3, *([0.5] if crossed else []), 0.2, -0.1])
     data = problem.to_data @ x
     T = np.array([[data[0], 0.0], [data[1], data[2]]])
-    u = np.random.default_rng(2).normal(size=16)
-    rows = np.einsum("nk,kl,nl->n", problem.terms[0].Z, T, u.reshape(8, 2)[group]) + X @ data[3:]
+    u = np.random.default_rng(2).normal(size=problem.design.q)
+    rows = np.einsum("nk,kl,nl->n", terms[0].Z, T, u[:16].reshape(8, 2)[group]) + X @ data[-2:]
+    if crossed:
+        rows += data[3] * u[16:][np.arange(60) % 5]
     np.testing.assert_allclose(problem.eta(x, u)[0], rows, rtol=1e-10, atol=1e-10)  # one change of basis
 
 
