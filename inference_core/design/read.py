@@ -32,6 +32,7 @@ def read_frame(data: Any) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
+        Changing ``data`` afterwards does not change it.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def read_frame(data: Any) -> pl.DataFrame:
         No such file, a suffix that is not known, columns of unequal length, or something that is no table.
     """
     if isinstance(data, pl.DataFrame):
-        return data
+        return data.clone()  # shares the columns; what its owner puts in their place later stays out
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if data is None:
@@ -105,7 +106,7 @@ def _read_pandas(data: Any) -> pl.DataFrame:
                 words = pl.Series(key, [levels[c] if c >= 0 else None for c in codes], dtype=pl.String)
                 columns[key] = words.cast(pl.Enum(levels))
             else:
-                columns[key] = pl.from_pandas(values.reset_index(drop=True)).alias(key)
+                columns[key] = pl.from_pandas(values.reset_index(drop=True).copy()).alias(key)
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, ImportError) as error:
             # ArrowInvalid and ArrowTypeError are ValueError and TypeError
             raise DataError(
@@ -148,8 +149,8 @@ def _read_columns(data: Mapping[Any, Any]) -> pl.DataFrame:
 
 
 def _series(name: str, values: Any) -> pl.Series:
-    if isinstance(values, np.ndarray) and values.dtype == object:
-        values = values.tolist()
+    if isinstance(values, np.ndarray):  # a copy: polars would look into the caller's array for good
+        values = values.tolist() if values.dtype == object else values.copy()
     if isinstance(values, list) and _mixes_whole_and_fractional(values):
         return pl.Series(name, [None if v is None else float(v) for v in values], dtype=pl.Float64)
     return pl.Series(name, values, strict=True)

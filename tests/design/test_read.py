@@ -161,3 +161,17 @@ def test_a_list_of_numbers_and_truths_or_words_is_refused():
     for values in ([1, True, 2.5], [1, "a"]):
         with pytest.raises(DataError, match="make it all numbers or all text"):
             read_frame({"y": values})
+
+
+@pytest.mark.parametrize("make", [
+    lambda y: {"y": y}, lambda y: pd.DataFrame({"y": y}, copy=False), lambda y: pl.DataFrame({"y": y.copy()}),
+])  # fmt: skip
+def test_data_changed_afterwards_change_nothing(make):
+    y = np.arange(5.0)
+    data = make(y)
+    read = read_frame(data)
+    y[:] = -1.0
+    if isinstance(data, pl.DataFrame):
+        data[0, "y"] = -1.0
+        data.insert_column(0, pl.Series("z", [0.0] * 5))
+    assert read.columns == ["y"] and read["y"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0]
