@@ -43,7 +43,8 @@ def describe_resample(focus: Focus, labels: Labels, draw: int, times: np.ndarray
 def describe_distribution(reading: Reading, situation: Situation, labels: Labels, naming: Naming, link: str) -> str:
     """Return the description of pane C: the draws, then the intervals side by side."""
     if not reading.usable:
-        return f"Empty plot for {naming.quantities.lower()} of resamples; no resample has been drawn yet."
+        why = f"none of {reading.count:,} refits worked" if reading.count else "no resample has been drawn yet"
+        return f"Empty plot for {naming.quantities.lower()} of resamples; {why}."
     coef = float(reading.estimate[reading.focal])
     if (naming.kind in ("mean", "intercept") and link != "identity") or not coef or situation.estimate is None:
         return f"{naming.quantities} of {reading.usable:,} simulated resamples, on the scale of the link."

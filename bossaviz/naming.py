@@ -40,28 +40,25 @@ class Naming:
     y_title: str
     units: str  # "cars"
     unit_name: str  # "car"
-    x_titles: dict[str, tuple[str, str]]  # column -> title with unit, noun
+    x_titles: dict[str, tuple[str, str, str]]  # column -> title with unit, noun, groups of it
     menu: str  # how the term stands in the drop-down list
     unit_words: str = ""  # the unit of the numbers on the axis: "mpg per 1,000 lb"
 
     def x_title(self, column: str) -> str:
         """Return the title of an axis along a column of the data."""
-        return self.x_titles.get(column, (column, column))[0]
+        return self.x_titles.get(column, (column, column, column))[0]
 
     def noun(self, column: str) -> str:
         """Return a column of the data as a noun without its unit."""
-        return self.x_titles.get(column, (column, column))[1]
+        return self.x_titles.get(column, (column, column, column))[1]
 
     def plural(self, column: str) -> str:
-        """Return a column of groups in the plural: "feeds"; a column that only has its own name keeps it."""
-        noun = self.noun(column)
-        if noun == column or noun.endswith("s"):
-            return noun if noun != column else f'groups of "{column}"'
-        return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+        """Return a column of groups in the plural: "feeds"; one without words of its own: 'groups of "x"'."""
+        return self.x_titles.get(column, ("", "", f'groups of "{column}"'))[2]
 
     def unit(self, column: str) -> str:
         """Return the unit of a column of the data, empty where it has none."""
-        title, noun = self.x_titles.get(column, (column, column))
+        title, noun, _ = self.x_titles.get(column, (column, column, column))
         return title.removeprefix(noun).strip(" ()")
 
     def null_words(self, null: float) -> str:
@@ -145,17 +142,25 @@ def _question(kind: str, labels: Labels, words: Any, term: str, noun: str) -> st
     return f"Is the {QUANTITIES[kind][0]} {term} different from 0?"
 
 
-def _x_titles(bundle: Any, labels: Labels) -> dict[str, tuple[str, str]]:
+def _plural(noun: str) -> str:
+    if noun.endswith("s"):
+        return noun
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+
+
+def _x_titles(bundle: Any, labels: Labels) -> dict[str, tuple[str, str, str]]:
     """Axis titles and nouns by column of the data, from the words of the terms that use it alone."""
     from .terms import column_parts
 
-    titles: dict[str, tuple[str, str]] = {}
+    titles: dict[str, tuple[str, str, str]] = {}
     for j, name in enumerate(bundle.X_names):
         parts = column_parts(bundle, j)
         if len(parts) != 1:
             continue
         words, column = labels.term(name), parts[0].column
-        noun = _plain(words.factor or words.noun) or column
+        marked = words.factor or words.noun
+        noun = _plain(marked) or column
         unit = f" ({_plain(words.unit)})" if words.unit else ""
-        titles.setdefault(column, (noun + unit, noun))
+        groups = _plural(noun) if noun == marked else f'groups of "{noun}"'
+        titles.setdefault(column, (noun + unit, noun, groups))
     return titles

@@ -25,7 +25,8 @@ def standing_notes(model: Any) -> list[str]:
     kept = [int(j) for j in bundle.rank_info.kept]
     for j in sorted(set(range(bundle.p)) - set(kept)):
         others = [name for name in _repeated_by(bundle, j, kept) if name != "(Intercept)"]
-        notes.append(status("S6", term=bundle.X_names[j], others=" or ".join(others) or "the others").text)
+        said = status("S6", term=bundle.X_names[j], others=" or ".join(others) or "the others").text
+        notes.append(said if len(others) != 1 else said.replace("one of ", ""))
     return notes
 
 

@@ -52,7 +52,8 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
         step = size * power
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first <= count:  # at most one more than asked for
-            choices.append((abs(last - first + 1 - count), last - first, step, first, last))
+            unlikely = (size == 2.5) + (last - first >= count)  # quarters read badly, and so do crowded axes
+            choices.append((abs(last - first + 1 - count) + 0.5 * unlikely, last - first, step, first, last))
     _, _, step, first, last = min(choices)
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 

@@ -261,7 +261,7 @@ def _mark_columns(view: Distribution) -> dict[str, list]:
 
 
 def _stem_columns(view: Distribution, bins: Bins) -> dict[str, list]:
-    out = _columns("x", "text", "height", "side")
+    out = _columns("x", "text", "height", "side", "down")
     if view.shown is None:
         return out
     at = np.flatnonzero(view.numbers == view.shown)
@@ -271,8 +271,23 @@ def _stem_columns(view: Distribution, bins: Bins) -> dict[str, list]:
     out["x"].append(value)
     out["text"].append(f"#{view.shown}")
     out["height"].append(float(bins.counts[bins.index[at[0]]]))
-    out["side"].append(1.0 if value > view.estimate else -1.0)
+    side = 1.0 if value > view.estimate else -1.0
+    out["side"].append(side)
+    per_px = (view.axis[1] - view.axis[0]) / WIDTH
+    ends = sorted((value, value + side * 7.5 * len(out["text"][0]) * per_px))
+    out["down"].append(14.0 if _meets_null_words(view, *ends) else 0.0)
     return out
+
+
+def _meets_null_words(view: Distribution, low: float, high: float) -> bool:
+    """Whether words between ``low`` and ``high`` on the axis would stand on those of the null."""
+    marks = _mark_columns(view)
+    if "null" not in marks["kind"]:
+        return False
+    at, side = marks["x"][1], marks["side"][1]
+    per_px = (view.axis[1] - view.axis[0]) / WIDTH
+    first, last = sorted((at, at + side * (16 + 6.4 * len(view.null_words)) * per_px))
+    return low < last and high > first
 
 
 def _beyond_columns(view: Distribution, bins: Bins) -> dict[str, list]:

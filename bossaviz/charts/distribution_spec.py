@@ -138,14 +138,14 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
             "data": {"name": "stem"},
             "layer": [
                 {"mark": {"type": "rule", "strokeWidth": 1, "color": "@sim"},
-                 "encoding": {"x": x_of("x"), "y": px("24"),
-                              "y2": px("max(24, scale('y', datum.height) - 4)")}},
+                 "encoding": {"x": x_of("x"), "y": px("24 + datum.down"),
+                              "y2": px("max(24 + datum.down, scale('y', datum.height) - 4)")}},
                 {"name": "stem", "mark": {"type": "point", "shape": "triangle-down", "size": 62, "filled": True,
                           "fill": "@ground", "stroke": "@sim", "strokeWidth": 1.6},
                  "encoding": {"x": x_of("x"), "y": px("height - 5")}},
                 *_haloed("datum.text", "@ground", {"fontWeight": 600, "color": "@sim", "baseline": "alphabetic",
                          "align": {"expr": "datum.side < 0 ? 'right' : 'left'"}, "dx": {"expr": "-4 * -datum.side"}},
-                         {"x": x_of("x"), "y": px("19")}),
+                         {"x": x_of("x"), "y": px("19 + datum.down")}),
             ],
         },
         {

@@ -47,7 +47,7 @@ class Focus:
     focal: str = ""  # the column across; "" for the response itself
     end_line: int = -1  # the line at which the coefficient is written
     labelled: bool = True  # False: no line drawn is the one that the coefficient describes
-    aside: str = ""  # where the lines of an interaction stand: "at horsepower 96 and 180"
+    aside: str = ""  # where the lines of an interaction stand: "lines at horsepower 96 and 180"
 
     def lines(self, coef: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the model's lines for ``coef`` (p,), each (k, 2)."""
@@ -226,11 +226,12 @@ def _aside(place: Place, settings: list[dict[str, Any]], words: Any) -> str:
     """Where the lines of an interaction stand, in words."""
     if place.partner is None:
         return ""
-    noun = words.noun(place.partner)
+    noun, one = words.noun(place.partner), "bar" if place.kind == "strip" else "line"
     if place.partner in place.grouped:
-        return f"one for each {noun}"
+        return f"one {one} for each {noun}"
     values = [float(setting[place.partner]) for setting in settings]
-    return f"at {noun} {' and '.join(number(v, 0 if abs(v) >= 10 or v == int(v) else 1) for v in values)}"
+    said = " and ".join(number(v, 0 if abs(v) >= 10 or v == int(v) else 1) for v in values)
+    return f"{one}{'s' * (one == 'bar' or len(values) > 1)} at {noun} {said}"
 
 
 def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:

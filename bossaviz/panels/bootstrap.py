@@ -64,6 +64,7 @@ class BootstrapPanel(Showing, Results, Panel):
         self._said: Sentence | None = None
         self._situation: Situation | None = None
         self._setting = False
+        self._null_asked = state.null != 0.0  # whether the reader asked about a null
         self._build()
         self._wire()
         self._show()
@@ -201,8 +202,10 @@ class BootstrapPanel(Showing, Results, Panel):
     # ---- reactions ----------------------------------------------------------------------------------------------
 
     def _on_display(self, change: Any) -> None:
-        if change["name"] in ("term",):
+        if change["name"] == "term":
             self._show_data()
+        elif change["name"] == "null":
+            self._null_asked = True
         if change["name"] in ("tab",):
             self._show_table()
         elif change["name"] == "more":

@@ -26,6 +26,8 @@ from .controls import put
 class Showing:
     """The screen of a bootstrap panel; a part of :class:`bossaviz.panels.bootstrap.BootstrapPanel`."""
 
+    first_shown: int | None = None  # which panel showed the first draws of this notebook
+
     def _focal(self, term: str | None = None) -> tuple[Naming, Focus]:
         """Names and geometry of a term, prepared once."""
         term = term or self.state.term
@@ -103,10 +105,10 @@ class Showing:
             self._chart_a.push(*cases_data(cases, focus.frame))
             coef = np.asarray(self._machine.model.fit_state.coef)
             self._chart_a.description = describe_data(focus, naming, self._labels, coef)
-            what = "bars" if focus.kind == "strip" else "lines" if len(focus.grids) > 1 else "line"
-            typical = f"at typical {' and '.join(naming.noun(c) for c in focus.held)}" if focus.held else ""
-            places = ", ".join(words for words in (focus.aside, typical) if words)
-            sub = f"{n:,} {naming.units if n != 1 else naming.unit_name}{f'; {what} {places}' if places else ''}"
+            what = focus.aside or ("bars" if focus.kind == "strip" else "line")
+            typical = f" at typical {' and '.join(naming.noun(c) for c in focus.held)}" if focus.held else ""
+            places = f"; {what}{typical}" if focus.aside or typical else ""
+            sub = f"{n:,} {naming.units if n != 1 else naming.unit_name}{places}"
             put(self._controls.title_a, markup.pane_title("The data", "real", sub))
             put(self._controls.question, markup.question(naming.question))
 
@@ -117,6 +119,9 @@ class Showing:
             cases = Cases(focus.x, focus.y, rows, none, real_lines=focus.lines(real))
             title, sub = "A resample", "press +1 to draw the first"
             words = "No resample has been drawn yet."
+            if reading.count:
+                sub = f"none of {reading.count:,} refits worked"
+                words = f"No resample to show: {sub}."
         else:
             coef, times = self._machine.resample(self._store, shown)
             cases = focus.cases(coef, times, real)
@@ -162,10 +167,17 @@ class Showing:
             all_intervals=every if reading.inference is not None else None,
             resamples=resamples if reading.count else None, requested=short or reading.count, stale=stale,
             ci_type=q.ci_type, null=None if reading.inference is not None else q.null,
-            alternative=q.alternative, level=q.conf_level,
+            alternative=q.alternative, level=q.conf_level, test_asked=self._null_asked,
+            first_resampling=self._introduces(reading),
         )  # fmt: skip
         self._situation = situation
         return sentence(situation, self._labels)
+
+    def _introduces(self, reading: Reading) -> bool:
+        """Whether this is the panel that shows the first draws of the notebook, which explains n and B."""
+        if reading.count and Showing.first_shown is None:
+            Showing.first_shown = id(self)
+        return Showing.first_shown == id(self)
 
     def _show_table(self) -> None:
         reading, tab = self._reading, self.state.tab

@@ -73,7 +73,10 @@ def scatter_summary(
     x_low, x_high = float(np.min(x_values)), float(np.max(x_values))
     y_low, y_high = float(np.min(y_values)), float(np.max(y_values))
     x_places, y_places = axis_decimals(x_low, x_high), axis_decimals(y_low, y_high)
-    ends = [numbers.fixed(v, _line_decimals(line, y_places)) for v in line]
+    if y_low >= 0 and y_high <= 1 and all(0 <= v <= 1 for v in line):  # a share, or an event that is 0 or 1
+        ends = [numbers.probability(v) for v in line]
+    else:
+        ends = [numbers.fixed(v, _line_decimals(line, y_places)) for v in line]
     rise, fall = labels.rises_falls
     direction = "stays level" if ends[0] == ends[1] else rise if line[1] > line[0] else fall
     return chart_summary(
@@ -95,7 +98,7 @@ def scatter_summary(
 
 
 def _line_decimals(line: tuple[float, float], axis: int) -> int:
-    """As many as the axis has; up to two more where the two ends of the line would look alike, or like 0 and 1."""
+    """As many as the axis has; up to two more where the two ends of the line would look alike."""
     rise = abs(line[1] - line[0])
     if rise <= 0 or not np.isfinite(rise):
         return axis
