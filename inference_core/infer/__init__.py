@@ -20,20 +20,27 @@ if TYPE_CHECKING:
     )
     from .dispatch import InferResult, dispatch_infer
     from .params import dispatch_params_inference
+    from .profile import compute_profile_inference
+    from .satterthwaite_emm import compute_satterthwaite_emm_df
+    from .spread import augment_spread_with_profile_ci
 
 __all__ = [
-    "InferResult", "compute_bootstrap_params", "compute_bootstrap_pvalue", "compute_jackknife_coefs",
-    "compute_params_asymptotic", "compute_params_bootstrap", "dispatch_infer", "dispatch_params_inference",
+    "InferResult", "augment_spread_with_profile_ci", "compute_bootstrap_params", "compute_bootstrap_pvalue",
+    "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap", "compute_profile_inference",
+    "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference",
 ]  # fmt: skip
 
 _HOME = MappingProxyType(
     {
         "InferResult": "dispatch",
+        "augment_spread_with_profile_ci": "spread",
         "compute_bootstrap_params": "bootstrap",
         "compute_bootstrap_pvalue": "bootstrap",
         "compute_jackknife_coefs": "bootstrap",
         "compute_params_asymptotic": "asymptotic",
         "compute_params_bootstrap": "bootstrap",
+        "compute_profile_inference": "profile",
+        "compute_satterthwaite_emm_df": "satterthwaite_emm",
         "dispatch_infer": "dispatch",
         "dispatch_params_inference": "params",
     }
