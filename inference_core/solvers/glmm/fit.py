@@ -18,6 +18,7 @@ _RUNAWAY_FIT = 100.0  # the same for a first fit, where nothing tells yet how fa
 THETA_MAX = 1e6  # of a negative binomial: beyond, the counts are a Poisson's
 _ENDLESS = ("logit", "probit", "cloglog", "log")  # links that reach the edge of the means only at infinity
 _STEP = 1e-3  # of central differences of the gradient, in standard errors
+_HESSIAN_NUMBERS = 5e5  # rows times points worked at once
 _STARTS = (0.5, 0.1, 2.0)  # first T as multiples of I; the later ones where the first end looks doubtful
 
 
@@ -191,10 +192,16 @@ def hessian(problem: Problem, x: Array, u: Array, inverse_hessian: Array) -> Arr
     points = np.repeat(x[None], 2 * s.size, axis=0)
     points[np.arange(s.size), s] += h
     points[s.size + np.arange(s.size), s] -= h
-    lanes = np.zeros(2 * s.size, dtype=int) if _by_lane(problem) else slice(None)
-    found = problem.evaluate(points, np.repeat(u[None], 2 * s.size, axis=0), lanes)
-    assert found.gradient is not None
-    H = (found.gradient[: s.size] - found.gradient[s.size :]) / (2.0 * h[:, None])
+    chunk = max(1, int(_HESSIAN_NUMBERS // max(problem.design.n, 1)))
+    pieces = []
+    for start in range(0, 2 * s.size, chunk):
+        some = points[start : start + chunk]
+        lanes = np.zeros(len(some), dtype=int) if _by_lane(problem) else slice(None)
+        found = problem.evaluate(some, np.repeat(u[None], len(some), axis=0), lanes)
+        assert found.gradient is not None
+        pieces.append(found.gradient)
+    gradients = np.concatenate(pieces)
+    H = (gradients[: s.size] - gradients[s.size :]) / (2.0 * h[:, None])
     return 0.5 * (H + H.T)
 
 

@@ -108,7 +108,9 @@ def _second_chance(problem, objective, result: BfgsResult, lost: Array, optimum:
 
 
 def _safe_inverse(H: Array) -> Array:
-    """Inverse of the Hessian with eigenvalues kept above a share of the largest."""
+    """Inverse of the Hessian with eigenvalues kept above a share of the largest; I / 100 where there is none."""
+    if not np.all(np.isfinite(H)):
+        return np.eye(len(H)) / 100.0
     values, vectors = np.linalg.eigh(H)
     values = np.maximum(np.abs(values), 1e-4 * np.max(np.abs(values)))
     return (vectors / values) @ vectors.T

@@ -33,11 +33,12 @@ def first_guess(problem: Problem, height: float) -> tuple[Array, Array]:
     unit = np.where(np.isfinite(unit), unit, 0.0) * (1.0 if w is None else w) / phi
     size = height
     if phi != 1.0:  # effects in units of the noise on the link scale
-        size = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-300))) / problem.unit
+        size = least = height * float(np.sqrt(1.0 / max(np.mean(unit), 1e-300))) / problem.unit
+    else:
+        least = max(size, 0.3)
     theta = np.concatenate([[size if a == b else 0.0 for a, b in t.entries] for t in problem.terms])
-    curvature = np.concatenate([np.full(len(t.entries), 4.0 * t.J / max(size, 0.3) ** 2 / 4.0) for t in problem.terms])
-    if phi != 1.0:
-        curvature = np.concatenate([np.full(len(t.entries), t.J / size**2) for t in problem.terms])
+    # a quarter of 4 J / T^2, what J effects of SD T would tell if they were seen
+    curvature = np.concatenate([np.full(len(t.entries), t.J / least**2) for t in problem.terms])
     x = np.concatenate([theta, beta, [] if scale is None else [scale]])
     H0 = np.zeros((x.size, x.size))
     m, p = problem.n_theta, design.p

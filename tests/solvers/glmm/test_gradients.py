@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inference_core.solvers.glmm.grouped import Grouped
 from inference_core.solvers.glmm.problem import pose
+from inference_core.solvers.glmm.rows import RowModel
 
 from .simulated import PAIRS, design, eta_of, log_scale, responses, term
 
@@ -111,9 +113,6 @@ def test_counted_groups_are_repeated_groups(n_agq):
     inner = np.empty(60, dtype=int)
     inner[problem.design.order] = np.arange(60)
     Xw = problem.design.X[inner]  # the same working coordinates for both
-    from inference_core.solvers.glmm.grouped import Grouped
-    from inference_core.solvers.glmm.rows import RowModel
-
     repeated = Grouped.make(Xw[at], np.ones((at.size, 1)), new, ((0, 0),))
     weights = None if model.weights is None else model.weights[at]
     other = problem.with_model(RowModel(model.family, model.y[:, at], weights).reorder(repeated.order))
@@ -123,3 +122,16 @@ def test_counted_groups_are_repeated_groups(n_agq):
     b = other.evaluate(x, np.zeros((1, code)))
     np.testing.assert_allclose(a.deviance, b.deviance, rtol=1e-11)  # the same sums in another order
     np.testing.assert_allclose(a.gradient, b.gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_agq", [0, 1, 5])
+def test_negative_observed_weights(n_agq):
+    """Successes where almost none are expected: -ds/deta is below 0 for a cauchit link, and the mode is found."""
+    X, group, _ = design()
+    model = responses("binomial", "cauchit", np.full(60, -3.0))
+    y = np.where(np.arange(60) % 9 == 0, 1.0, model.y[0])
+    problem = pose(X, (term(group),), RowModel(model.family, y[None], model.weights), n_agq=n_agq)
+    x = np.concatenate([[0.8], np.linalg.lstsq(problem.design.X, np.full(60, -3.0), rcond=None)[0]])
+    rows = problem.model(np.full((1, 60), -3.0), None)
+    assert np.any(rows.observed < 0)
+    check_gradient(problem, x)
