@@ -93,16 +93,10 @@ class model:
                 remedy="leave backend out",
             )
         parsed = parse_formula(formula)
-        if parsed.random_terms:
-            raise InferenceError(
-                asked=f"model({formula!r})",
-                found=f"the random term {parsed.random_terms[0]}; this version fits lm and glm only",
-                remedy="leave the random terms out, or wait for the version with lmer and glmer",
-            )
-        if method is not None:
+        if method is not None and not parsed.random_terms:
             raise InferenceError(
                 asked=f"model(method={method!r})",
-                found="a model without random effects has one method: least squares for lm, maximum likelihood for glm",
+                found="a model without random effects has one method: least squares, or maximum likelihood by IRLS",
                 remedy="leave method out; 'reml' and 'ml' belong to mixed models",
             )
         if data is None:
@@ -121,14 +115,16 @@ class model:
             "contrasts": contrasts,
             "weights": weights,
             "offset": offset,
+            "method": _default_method(chosen.name, self._link, bool(parsed.random_terms)),
         }
         self.formula = formula
         self._state = self._build(self._arguments)
+        if method is not None:
+            self._arguments |= check_fit_request({"method": method}, self.spec)[0]
+            self._state = replace(self._state, spec=replace(self.spec, method=self._arguments["method"]))
 
     def _build(self, arguments: Mapping[str, Any]) -> ModelState:
-        spec, bundle = build_bundle(
-            self.formula, self.data, family=self._family, link=self._link, **arguments
-        )
+        spec, bundle = build_bundle(self.formula, self.data, family=self._family, link=self._link, **arguments)
         return ModelState(spec=spec, bundle=bundle)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
@@ -370,10 +366,35 @@ class model:
         state = self._fitted("vif")
         return diagnostics.vif_table(state.spec, state.bundle, self._require_fit(state))
 
+    @property
+    def varying_spread(self) -> pl.DataFrame:
+        """Variance components of a mixed model: ``group, term, variance, sd``, the residual last."""
+        state = self._fitted("varying_spread")
+        return tables.spread_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def varying_corr(self) -> pl.DataFrame:
+        """Correlations of the random effects: ``group, term, term2, covariance, correlation``."""
+        state = self._fitted("varying_corr")
+        return tables.correlation_table(state.bundle, self._require_fit(state))
+
+    @property
+    def varying_offsets(self) -> pl.DataFrame:
+        """What each group adds to the fixed effects (conditional modes): ``group, level, term, estimate, se``."""
+        from .fit.varcomp import ranef_table
+
+        state = self._fitted("varying_offsets")
+        return ranef_table(state.bundle, self._require_fit(state))
+
     def __repr__(self) -> str:
         state = self._state
         spec = state.spec
-        kind = "linear model" if spec.is_lm else f"generalized linear model, {spec.family} ({spec.link})"
+        kind = "linear" if spec.family == "gaussian" and spec.link == "identity" else "generalized linear"
+        kind += " mixed model" if spec.has_random_effects else " model"
+        if spec.is_lmer:
+            kind += f", {spec.method.upper()}"
+        elif not spec.is_lm:
+            kind += f", {spec.family} ({spec.link})"
         rows = f"{state.bundle.n:,} rows"
         if state.bundle.n_total > state.bundle.n:
             rows += f" of {state.bundle.n_total:,}"
@@ -381,6 +402,8 @@ class model:
         if state.fit is None:
             return f"{head}, not fitted"
         lines = [head, tables.text_table(self.params), *state.fit.messages]
+        if spec.has_random_effects:
+            lines.insert(2, tables.text_table(self.varying_spread))
         if state.inference is not None:
             lines.insert(1, _how_words(state.inference))
             lines.extend(state.inference.notes)
@@ -398,6 +421,13 @@ class model:
     def _require_fit(state: ModelState) -> FitState:
         assert state.fit is not None  # _fitted() has looked
         return state.fit
+
+
+def _default_method(family: str, link: str, mixed: bool) -> str:
+    linear = family == "gaussian" and link == "identity"
+    if mixed:
+        return "reml" if linear else "ml"
+    return "ols" if linear else "irls"
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from .states import DRAW_REASONS, DataBundle, FitState, InferenceState, ResamplesState
+from .states import DRAW_REASONS, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
 
 # A frame's cell is null, never NaN, where there is nothing to report (a column that the design dropped).
 _EMPTY = None
@@ -29,6 +29,28 @@ def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | 
         for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
             frame[name] = _column(getattr(inference, name), p)
     return pl.DataFrame(frame)
+
+
+def spread_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.DataFrame:
+    """Variances and SDs of the random effects, and of the residual where the family has one to estimate.
+
+    ``group, term, variance, sd``.
+    """
+    from .families import get_family
+    from .fit.varcomp import varcorr_table
+
+    rows = varcorr_table(bundle, fit).filter(pl.col("term2").is_null())
+    if get_family(spec.family, spec.link).dispersion_known:
+        rows = rows.filter(pl.col("term").is_not_null())
+    return rows.select("group", pl.col("term").fill_null(""), variance="vcov", sd="sdcor")
+
+
+def correlation_table(bundle: DataBundle, fit: FitState) -> pl.DataFrame:
+    """Covariances and correlations of random effects: ``group, term, term2, covariance, correlation``."""
+    from .fit.varcomp import varcorr_table
+
+    rows = varcorr_table(bundle, fit).filter(pl.col("term2").is_not_null())
+    return rows.select("group", "term", "term2", covariance="vcov", correlation="sdcor")
 
 
 def monte_carlo_table(bundle: DataBundle, inference: InferenceState) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from inference_core.solvers.lstsq import inverse_gram, lstsq
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import fitted_family, has_intercept
+from .varcomp import variance_shares
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,12 +38,26 @@ def model_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[st
         "loglik": fit.loglik, "n_params": fit.n_params, "aic": 2.0 * fit.n_params - 2.0 * fit.loglik,
         "bic": float(np.log(nobs)) * fit.n_params - 2.0 * fit.loglik,
     }  # fmt: skip
+    if spec.has_random_effects:
+        return shared | _mixed_summary(spec, bundle, fit)
     if spec.is_lm:
         return shared | {"rss": fit.deviance} | _r_squared(bundle, fit)
     return shared | {
         "dispersion": fit.dispersion, "deviance": fit.deviance, "null_deviance": fit.null_deviance,
         "df_null": fit.df_null, "pearson_chi2": pearson_chi2(spec, bundle, fit),
         "r2_deviance": 1.0 - fit.deviance / fit.null_deviance if 0 < fit.null_deviance < np.inf else None,
+        "converged": fit.converged, "n_iter": fit.n_iter,
+    }  # fmt: skip
+
+
+def _mixed_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, Any]:
+    """``criterion`` is the REML criterion or -2 logLik, as lme4; R2 and ICC are Nakagawa's, of linear models."""
+    shares = variance_shares(bundle, fit) if spec.is_lmer else None
+    return {
+        "method": spec.method, "criterion": fit.criterion, "is_singular": fit.is_singular,
+        "r2_marginal": None if shares is None else shares.r2_marginal,
+        "r2_conditional": None if shares is None else shares.r2_conditional,
+        "icc": None if shares is None else shares.icc,
         "converged": fit.converged, "n_iter": fit.n_iter,
     }  # fmt: skip
 
@@ -106,7 +121,17 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
     ``student_resid`` (scaled by sigma, and by sigma without the row), ``cooks_d``, ``dffits``. For a glm as
     ``rstandard.glm``, ``rstudent.glm`` (the likelihood residual) and ``cooks.distance.glm``. NaN where a row
     has weight 0, or leverage 1: it fixes its own value and its residual says nothing.
+
+    Raises
+    ------
+    InferenceError
+        For a mixed model: leaving out a row moves the random effects too, and this is not built.
     """
+    if spec.has_random_effects:
+        raise InferenceError(
+            "the influence of single rows", "a mixed model; this is built for lm and glm",
+            "look at m.varying_offsets for groups that stand out",
+        )  # fmt: skip
     h = np.where(fit.leverage > _FIXED, 1.0, fit.leverage)
     w = bundle.prior_weights
     used = np.ones(bundle.n, dtype=bool) if w is None else w > 0

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from inference_core.errors import FitError
+from typing import Any
+
 from inference_core.families import Family
 from inference_core.states import DataBundle, FitState, ModelSpec
 
 from .glm import fit_glm
+from .glmer import fit_glmer
 from .lm import fit_lm
+from .lmer import fit_lmer
 
 
 def fit_model(
     spec: ModelSpec,
     bundle: DataBundle,
     *,
-    tol: float = 1e-12,
-    max_iter: int = 100,
+    tol: float | None = None,
+    max_iter: int | None = None,
     family: Family | None = None,
+    n_agq: int = 1,
 ) -> FitState:
     """Fit any model this version knows.
 
     Parameters
     ----------
     tol, max_iter
-        Relative change of the deviance at which IRLS may stop, and its largest number of steps; least squares
-        ignores both.
+        Where an iteration may stop, and its largest number of steps; each kind of model has its own default, and
+        least squares ignores both.
     family : Family, optional
         The family and link, where the names in ``spec`` do not say all (a fixed theta, another df).
+    n_agq : int
+        How a generalized mixed model integrates its random effects out, see :func:`fit_glmer`; others ignore it.
 
     Raises
     ------
     DataError, FitError
-        See :func:`fit_lm` and :func:`fit_glm`; models with random terms are refused.
+        See :func:`fit_lm`, :func:`fit_glm`, :func:`fit_lmer` and :func:`fit_glmer`.
     """
-    if spec.has_random_effects:
-        raise FitError(
-            f"a fit of {spec.formula!r}",
-            "mixed models cannot be fitted by this version",
-            "remove the terms in ( | ), or enter the group as a factor",
-        )
     if spec.is_lm:
         return fit_lm(spec, bundle)
-    return fit_glm(spec, bundle, tol=tol, max_iter=max_iter, family=family)
+    given = {"tol": tol, "max_iter": max_iter}
+    limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not spec.has_random_effects:
+        return fit_glm(spec, bundle, family=family, **limits)
+    if spec.is_lmer:
+        return fit_lmer(spec, bundle, **limits)
+    limits.pop("tol", None)  # refused by the checks of a request; a direct caller's has no meaning here
+    return fit_glmer(spec, bundle, family=family, n_agq=n_agq, **limits)

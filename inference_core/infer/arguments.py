@@ -72,6 +72,19 @@ def count(name: str, value: Any) -> int:
     return number
 
 
+def nodes(name: str, value: Any) -> int:
+    """A number of quadrature nodes: 0, 1 or more."""
+    number = _integer(value)
+    if number is None or number < 0:
+        raise refuse(name, value, f"{name} is a whole number of at least 0", f"{name}=1, the Laplace approximation")
+    return number
+
+
+def method(name: str, value: Any) -> str:
+    """How a linear mixed model is estimated: "reml" or "ml", in any case."""
+    return word(name, value.lower() if isinstance(value, str) else value, ("reml", "ml"))
+
+
 def jobs(name: str, value: Any) -> int:
     """A number of processes: 1 or more, or -1 for all processors (-2 for all but one)."""
     number = _integer(value)

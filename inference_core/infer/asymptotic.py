@@ -21,7 +21,9 @@ from inference_core.states import Array, DataBundle, FitState, InferenceState, M
 from .coefficient import check_level, coefficient_inference, resolve_null
 from .intervals.requirements import check_alternative
 from .sandwich import (
+    CLUSTER_KINDS,
     INFLATION,
+    check_error_type,
     covariance,
     disagreement_note,
     estimable,
@@ -32,8 +34,7 @@ from .sandwich import (
 from .spelling import nearest
 from .welch import welch_vcov_df
 
-ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var")
-_CLUSTER_KINDS = ("CR0", "CR1", "CR2")
+ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var", *CLUSTER_KINDS)
 _ROUNDING = 1e-12  # a residual SD below this share of the largest response
 _Route = tuple[Array, Array | float, tuple[str, ...]]  # covariance, degrees of freedom, notes
 
@@ -48,7 +49,7 @@ def compute_params_asymptotic(
     null: float | Array = 0.0,
     alternative: str = "two-sided",
 ) -> InferenceState:
-    """Wald inference for the parameters of an lm or glm.
+    """Wald inference for the fixed effects of a model: t, z or Satterthwaite's t, with robust errors by name.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def compute_params_asymptotic(
     conf_level : float
         Between 0 and 1.
     errors : str, optional
-        "iid" (None means the same), "HC0" to "HC4", "hetero" or "unequal_var".
+        "iid" (None means the same), "HC0" to "HC4", "hetero" or "unequal_var"; of a linear mixed model "iid" or "CR0"
+        to "CR2", with Satterthwaite's degrees of freedom.
     data : polars.DataFrame, optional
         The original frame; "unequal_var" reads the factors' columns from it.
     null : float, sequence or mapping
@@ -104,26 +106,20 @@ def resolve_error_type(errors: str, family: str = "gaussian") -> str:
     Parameters
     ----------
     errors : str
-        "iid", "HC0" to "HC4", "hetero" or "unequal_var".
+        "iid", "HC0" to "HC4", "hetero", "unequal_var" or "CR0" to "CR2".
     family : str
         "hetero" is HC3 for gaussian, HC0 for every other family.
 
     Returns
     -------
     str
-        "iid", "HC0" to "HC4", or "unequal_var".
+        "iid", "HC0" to "HC4", "unequal_var", or "CR0" to "CR2".
 
     Raises
     ------
     InferenceError
-        An unknown word, with the nearest spelling; or a cluster-robust kind, which needs a mixed model.
+        An unknown word, with the nearest spelling.
     """
-    if errors in _CLUSTER_KINDS:
-        raise InferenceError(
-            asked=f"errors={errors!r}",
-            found="cluster-robust errors belong to mixed models, which are not built yet in this version",
-            remedy="errors='HC3' for independent rows",
-        )
     if errors not in ERROR_TYPES:
         near = nearest(errors, ERROR_TYPES, "errors")
         raise InferenceError(
@@ -156,20 +152,42 @@ def standard_errors(vcov: Array) -> Array:
 
 
 def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+    if spec.is_lmer:
+        from inference_core.fit.mixed_df import mixed_df
+
+        return fit.vcov, mixed_df(spec, bundle, fit).satterthwaite(), ()
+    if spec.has_random_effects:
+        return fit.vcov, np.inf, ()
     return fit.vcov, reference_df(spec, fit), _unequal_scatter_note(spec, bundle, fit)
 
 
 def _sandwich(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+    check_error_type(spec, kind)
     parts = influence_parts(spec, bundle, fit)
     vcov = expand_square(covariance(parts, kind), estimable(fit), bundle.p)
     return vcov, reference_df(spec, fit), fixed_row_notes(bundle, fit, parts, kind)
+
+
+def _cluster(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+    check_error_type(spec, kind)
+    from .cluster_robust import cluster_robust
+
+    robust = cluster_robust(spec, bundle, fit, kind)
+    return robust.vcov, robust.df(), ()
 
 
 def _welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None, kind: str) -> _Route:
     return *resolve_welch(spec, bundle, fit, data), ()
 
 
-_ROUTES = MappingProxyType({"iid": _iid, "unequal_var": _welch, **dict.fromkeys(INFLATION, _sandwich)})
+_ROUTES = MappingProxyType(
+    {
+        "iid": _iid,
+        "unequal_var": _welch,
+        **dict.fromkeys(INFLATION, _sandwich),
+        **dict.fromkeys(CLUSTER_KINDS, _cluster),
+    }
+)
 
 
 def _unequal_scatter_note(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[str, ...]:

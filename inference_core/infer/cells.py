@@ -29,7 +29,10 @@ class Cell:
 
 
 # What works in this version.
-BUILT = frozenset(("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm"))
+BUILT = frozenset(
+    {("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm")}
+    | {("fit", "asymp", kind) for kind in ("lmer", "glmer")}
+)
 
 # What no version will do: a question without an answer, and the way out.
 _SIMULATED = (
@@ -76,10 +79,9 @@ CELLS = MappingProxyType({(op, how, kind): _cell(op, how, kind) for op in LAST_O
 
 def model_kind(spec: ModelSpec) -> str:
     """lm, glm, lmer or glmer."""
-    gaussian = spec.family == "gaussian" and spec.link == "identity"
     if spec.has_random_effects:
-        return "lmer" if gaussian else "glmer"
-    return "lm" if gaussian else "glm"
+        return "lmer" if spec.is_lmer else "glmer"
+    return "lm" if spec.is_lm else "glm"
 
 
 def require_cell(last_op: str | None, how: str, spec: ModelSpec) -> None:

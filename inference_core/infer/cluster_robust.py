@@ -18,9 +18,9 @@ from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, RandomBlock
 
+from .sandwich import CLUSTER_KINDS
 from .spelling import nearest
 
-CLUSTER_KINDS = ("CR0", "CR1", "CR2")
 MIN_CLUSTERS = 5
 
 

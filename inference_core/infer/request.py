@@ -19,6 +19,7 @@ from .asymptotic import ERROR_TYPES, resolve_error_type
 from .cells import HOWS, model_kind, require_cell
 from .coefficient import resolve_null
 from .intervals.requirements import ALTERNATIVES, CI_TYPES, check_interval_request
+from .sandwich import check_error_type
 from .spelling import nearest
 from .welch import check_welch
 
@@ -230,6 +231,7 @@ def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
 
 
 def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    check_error_type(spec, request.errors)
     if request.errors == "unequal_var" and request.how == "asymp" and bundle is not None:
         check_welch(spec, bundle)
     if request.how != "boot" or request.errors == "iid":
@@ -274,19 +276,42 @@ _RULES = (_rule_scheme, _rule_errors, _rule_profile, _rule_draws)
 # ---- fit ------------------------------------------------------------------------------------------------
 
 _DATA_ARGUMENTS = ("weights", "offset")
-_FIT_OPTIONS = MappingProxyType({"tol": arguments.tolerance, "max_iter": arguments.count})
+_FIT_OPTIONS = MappingProxyType(
+    {"tol": arguments.tolerance, "max_iter": arguments.count, "nAGQ": arguments.nodes, "method": arguments.method}
+)
 _MIXED_ONLY = ("nAGQ", "method", "solver")
+
+# Options that one kind of model cannot use, and why.
+_NO_USE = MappingProxyType(
+    {
+        ("lm", "tol"): "a linear model is solved in one step; nothing iterates",
+        ("lm", "max_iter"): "a linear model is solved in one step; nothing iterates",
+        ("lmer", "nAGQ"): "the likelihood of a linear mixed model is exact; there is nothing to integrate by nodes",
+        ("lmer", "solver"): "the kernel follows from the random terms",
+        ("glmer", "method"): "a generalized mixed model has one method, maximum likelihood",
+        ("glmer", "solver"): "the kernel follows from the random terms",
+        ("glmer", "tol"): "its search always runs to the rounding of the deviance",
+    }
+)
 
 
 def check_fit_request(given: Mapping[str, Any], spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split what was typed into ``.fit(...)`` into data (weights, offset) and options, or refuse it.
+    """Split what was typed into ``.fit(...)`` into data (weights, offset, method) and options, or refuse it.
+
+    Returns
+    -------
+    data : dict
+        What the bundle or the specification is made from: weights, offset, method.
+    options : dict
+        Keyword arguments of ``fit_model``.
 
     Raises
     ------
     InferenceError
         Unknown names, numbers out of range, options of mixed models, and iteration limits for a linear model.
     """
-    known = (*_DATA_ARGUMENTS, *_FIT_OPTIONS, *_MIXED_ONLY)
+    known = (*_DATA_ARGUMENTS, *_FIT_OPTIONS, "solver")
+    kind = model_kind(spec)
     for name, value in given.items():
         if name not in known:
             near = nearest(name, known, "argument")
@@ -298,14 +323,19 @@ def check_fit_request(given: Mapping[str, Any], spec: ModelSpec) -> tuple[dict[s
         if name in _MIXED_ONLY and value is not None and not spec.has_random_effects:
             raise InferenceError(
                 asked=f".fit({name}={arguments.show(value)})",
-                found=f"{name} belongs to mixed models; this is a model of kind {model_kind(spec)}",
+                found=f"{name} belongs to mixed models; this is a model of kind {kind}",
                 remedy=f"leave {name} out",
             )
-        if name in _FIT_OPTIONS and spec.is_lm:
+        if (kind, name) in _NO_USE and value is not None:
             raise InferenceError(
                 asked=f".fit({name}={arguments.show(value)})",
-                found="a linear model is solved in one step; nothing iterates",
+                found=_NO_USE[kind, name],
                 remedy=f"leave {name} out",
             )
     data = {name: given[name] for name in _DATA_ARGUMENTS if name in given}
-    return data, {name: check(name, given[name]) for name, check in _FIT_OPTIONS.items() if name in given}
+    options = {name: check(name, given[name]) for name, check in _FIT_OPTIONS.items() if given.get(name) is not None}
+    if "method" in options:
+        data["method"] = options.pop("method")
+    if "nAGQ" in options:
+        options["n_agq"] = options.pop("nAGQ")
+    return data, options

@@ -104,6 +104,31 @@ INFLATION: MappingProxyType[str, Callable[[Array, float, int], Array]] = Mapping
 DIVIDES_BY_ONE_MINUS_H = frozenset({"HC2", "HC3", "HC4"})
 
 
+CLUSTER_KINDS = ("CR0", "CR1", "CR2")  # see cluster_robust
+
+
+def check_error_type(spec: ModelSpec, kind: str) -> None:
+    """Refuse errors that belong to another kind of model: clusters need groups, and HC independent rows.
+
+    Raises
+    ------
+    InferenceError
+        With the kind that does fit.
+    """
+    if kind in CLUSTER_KINDS and not spec.has_random_effects:
+        raise InferenceError(
+            asked=f"errors={kind!r}",
+            found="cluster-robust errors belong to mixed models; this one has no groups",
+            remedy="errors='HC3' for independent rows",
+        )
+    if kind in INFLATION and spec.has_random_effects:
+        raise InferenceError(
+            asked=f"errors={kind!r} of a mixed model",
+            found="rows are not independent within groups, and HC errors pretend they are",
+            remedy="errors='CR2' lets whole groups scatter as they like" if spec.is_lmer else "leave errors out",
+        )
+
+
 def sandwich_vcov(spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str) -> Array:
     """Heteroskedasticity-consistent covariance of the coefficients.
 
@@ -125,6 +150,7 @@ def sandwich_vcov(spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str)
     InferenceError
         Unknown kind, or a mixed model.
     """
+    check_error_type(spec, kind)
     parts = influence_parts(spec, bundle, fit)
     if kind not in INFLATION:
         raise InferenceError(
@@ -137,12 +163,6 @@ def sandwich_vcov(spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str)
 
 def influence_parts(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Influence:
     """Factor the weighted design once; every HC kind, and the rows of leverage 1, follow from it."""
-    if spec.has_random_effects:
-        raise InferenceError(
-            asked="HC errors of a mixed model",
-            found="its rows are not independent within groups",
-            remedy="errors='iid'; cluster-robust errors come with mixed models",
-        )
     score, weight = _score_and_weight(spec, bundle, fit)
     root = np.sqrt(weight)
     scaled = np.divide(score, root, out=np.zeros_like(root), where=root > 0)

@@ -34,3 +34,8 @@ class ModelSpec(Frozen):
     def is_lm(self) -> bool:
         """Gaussian with the identity link and no random effects: least squares in one step."""
         return self.family == "gaussian" and self.link == "identity" and not self.has_random_effects
+
+    @property
+    def is_lmer(self) -> bool:
+        """Gaussian with the identity link and random effects."""
+        return self.family == "gaussian" and self.link == "identity" and self.has_random_effects

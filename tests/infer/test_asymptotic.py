@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from inference_core import load_dataset, model
 from inference_core.errors import InferenceError
 from inference_core.infer.asymptotic import ERROR_TYPES, compute_params_asymptotic, resolve_error_type
 from inference_core.infer.coefficient import coefficient_inference, resolve_null
@@ -207,6 +208,12 @@ def test_error_types(errors, family, resolved):
     assert resolve_error_type(resolved, family) == resolved  # canonical names stand for themselves
 
 
+def test_cluster_robust_errors_need_groups():
+    m = model("mpg ~ wt", load_dataset("mtcars")).fit()
+    with pytest.raises(InferenceError, match="this one has no groups"):
+        compute_params_asymptotic(m.spec, m.bundle, m.fit_state, 0.95, errors="CR2")
+
+
 @pytest.mark.parametrize(
     ("errors", "found", "remedy"),
     [
@@ -215,11 +222,6 @@ def test_error_types(errors, family, resolved):
         ("welch", f"errors are {', '.join(ERROR_TYPES)}", "did you mean 'unequal_var'?"),
         ("unequal", f"errors are {', '.join(ERROR_TYPES)}", "did you mean 'unequal_var'?"),
         ("zzz", f"errors are {', '.join(ERROR_TYPES)}", "errors='HC3' allows unequal scatter"),
-        (
-            "CR2",
-            "cluster-robust errors belong to mixed models, which are not built yet in this version",
-            "errors='HC3' for independent rows",
-        ),
     ],
 )
 def test_unknown_error_types(errors, found, remedy):

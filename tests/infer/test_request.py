@@ -402,10 +402,10 @@ def test_kinds_of_models():
 
 
 def test_mixed_models_are_told_what_works():
-    assert str(refusal(spec=SPECS["lmer"])) == (
-        "asked: .infer(how='asymp') after fit() of an lmer\n"
-        "found: inference after fit() of an lmer is not built yet in this version\n"
-        "try:   fit() and infer() of an lm or a glm"
+    assert str(refusal("boot", spec=SPECS["lmer"])) == (
+        "asked: .infer(how='boot') after fit() of an lmer\n"
+        "found: how='boot' is not built yet in this version\n"
+        "try:   how='asymp'"
     )
 
 
