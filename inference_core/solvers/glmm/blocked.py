@@ -23,8 +23,8 @@ from .grouped import Evaluation, Point, Precision
 from .rows import RowModel, Rows
 
 DENSE_LIMIT = 4000  # effects beyond the first factor's: their dense Cholesky factor
-CROSS_LIMIT = 2e8  # numbers of M12
-_LANE_NUMBERS = 6e4  # rows times lanes worked at once: arrays that stay in the cache
+CROSS_LIMIT = 5e7  # numbers of M12, 400 MB; three such arrays live at once
+_LANE_NUMBERS = 6e4  # rows (or cells of M12) times lanes worked at once: arrays that stay in the cache
 _MODE_STEPS = 60
 _HALVINGS = 16
 _LAST_STEP, _SLOW_STEP = 1e-8, 1e-15
@@ -260,7 +260,7 @@ class Blocked:
 
     def _in_chunks(self, model: RowModel, point: Point, u: Array, gradient: bool, joint: bool) -> Evaluation:
         B = len(point.theta)
-        size = max(1, int(_LANE_NUMBERS // self.n))
+        size = max(1, int(_LANE_NUMBERS // max(self.n, self.q1 * (self.q - self.q1 + self.p))))
         parts = []
         with np.errstate(all="ignore"):
             for start in range(0, B, size):
