@@ -13,7 +13,9 @@ from .core import (
 )
 from .glm_operators import compute_batched_glm_bootstrap
 from .lm_operators import build_lm_coefficient_operator, compute_batched_ols_bootstrap
+from .lmer import lmer_bootstrap
 from .results import BootstrapResult
+from .simulate import simulate_response
 
 __all__ = [
     "BCa_MIN_NBOOT",
@@ -29,4 +31,6 @@ __all__ = [
     "generate_kfold_indices",
     "generate_loo_indices",
     "generate_permutation_indices",
+    "lmer_bootstrap",
+    "simulate_response",
 ]
