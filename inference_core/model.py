@@ -105,7 +105,8 @@ class model:
                 found="no data",
                 remedy="give a frame, a dict of columns or a path: model(formula, data)",
             )
-        self.data: pl.DataFrame = read_frame(data)
+        # Shares the columns; what the frame's owner puts in their place later stays out.
+        self.data: pl.DataFrame = read_frame(data).clone()
         chosen = get_family(family, link)
         # A typed parameter ("negative_binomial(theta=2)") stays in the name; everything else is known from the table.
         self._family = family if isinstance(family, str) and "(" in family else chosen.name

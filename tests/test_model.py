@@ -20,6 +20,15 @@ def mtcars() -> pl.DataFrame:
     return load_dataset("mtcars")
 
 
+def test_a_frame_changed_in_place_leaves_the_model():
+    frame = load_dataset("mtcars").clone()
+    m = model("mpg ~ wt", frame).fit()
+    before = m.params
+    frame[0, "mpg"] = 1000.0
+    frame.insert_column(0, pl.Series("extra", [0.0] * frame.height))
+    assert m.fit(weights=np.ones(32)).params.equals(before) and "extra" not in m.data.columns
+
+
 def test_the_table_has_two_columns_after_fit_and_eight_after_infer(mtcars):
     m = model("mpg ~ wt + hp", mtcars).fit()
     assert m.params.columns == ["term", "estimate"]

@@ -32,7 +32,7 @@ def read_frame(data: Any) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        Changing ``data`` afterwards does not change it.
+        A polars frame itself; otherwise nothing that changes when ``data`` are changed later.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_frame(data: Any) -> pl.DataFrame:
         No such file, a suffix that is not known, columns of unequal length, or something that is no table.
     """
     if isinstance(data, pl.DataFrame):
-        return data.clone()  # shares the columns; what its owner puts in their place later stays out
+        return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if data is None:

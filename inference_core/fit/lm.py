@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from inference_core.errors import DataError
 from inference_core.families import get_family
 from inference_core.solvers.lstsq import expand_square, inverse_gram, lstsq
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .common import Problem, dropped_message, expand, has_intercept, pose, refuse_saturated
+
+_TINY = 1e-140
 
 
 def fit_lm(spec: ModelSpec, bundle: DataBundle) -> FitState:
@@ -30,6 +33,7 @@ def fit_lm(spec: ModelSpec, bundle: DataBundle) -> FitState:
 
 def _fit(bundle: DataBundle, problem: Problem) -> FitState:
     target = problem.y if problem.offset is None else problem.y - problem.offset
+    _check_size(target, bundle)
     solution = lstsq(problem.X, target, problem.weights)
     kept = problem.kept[solution.kept]
     rank, m = kept.size, problem.m
@@ -56,6 +60,17 @@ def _fit(bundle: DataBundle, problem: Problem) -> FitState:
         n_params=rank + 1,
         messages=dropped_message(bundle, kept) + _perfect_fit(sigma2, eta),
     )
+
+
+def _check_size(y: Array, bundle: DataBundle) -> None:
+    """Refuse numbers whose squares are too small for a computer: their sum would be 0, or keep a few digits only."""
+    largest = max(float(y.max()), -float(y.min()))
+    if 0.0 < largest < _TINY:
+        raise DataError(
+            f'a model of "{bundle.y_name}"',
+            f'"{bundle.y_name}" holds numbers near {largest:.3g}, whose squares a computer cannot hold',
+            "rescale the response",
+        )
 
 
 def lm_loglik(rss: float, m: int, weights: Array | None) -> float:

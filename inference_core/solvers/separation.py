@@ -27,6 +27,11 @@ class Separation(Frozen):
     rows: Array  # rows whose fitted value runs to the edge
 
 
+def can_separate(family: Family) -> bool:
+    """Whether means at an edge have an infinite eta, so that a direction may raise the likelihood for ever."""
+    return _sides(np.zeros(1), family) is not None
+
+
 def find_separation(X: Array, y: Array, family: Family) -> Separation | None:
     """The separation in the data, or None where a finite maximum exists (or the family knows no separation).
 

@@ -163,15 +163,9 @@ def test_a_list_of_numbers_and_truths_or_words_is_refused():
             read_frame({"y": values})
 
 
-@pytest.mark.parametrize("make", [
-    lambda y: {"y": y}, lambda y: pd.DataFrame({"y": y}, copy=False), lambda y: pl.DataFrame({"y": y.copy()}),
-])  # fmt: skip
+@pytest.mark.parametrize("make", [lambda y: {"y": y}, lambda y: pd.DataFrame({"y": y}, copy=False)])
 def test_data_changed_afterwards_change_nothing(make):
     y = np.arange(5.0)
-    data = make(y)
-    read = read_frame(data)
+    read = read_frame(make(y))
     y[:] = -1.0
-    if isinstance(data, pl.DataFrame):
-        data[0, "y"] = -1.0
-        data.insert_column(0, pl.Series("z", [0.0] * 5))
     assert read.columns == ["y"] and read["y"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0]

@@ -14,6 +14,12 @@ from .handmade import fit, make, random_design
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+def test_a_response_too_small_to_square_is_refused():
+    X, y = random_design(1)
+    with pytest.raises(DataError, match="squares a computer cannot hold"):
+        fit(X, 1e-160 * y)
+
+
 def test_a_line_through_five_points():
     """y = (1, 2, 4, 3, 5) on x = 0..4: slope .9, intercept 1.2, rss 1.9."""
     got = fit(np.column_stack([np.ones(5), np.arange(5)]), [1, 2, 4, 3, 5])

@@ -373,3 +373,16 @@ def test_unknown_types_are_refused_by_the_engine_too():
         interval("wilson", samples, observed)
     with pytest.raises(InferenceError, match="percentile, basic"):
         p_value("wilson", samples, observed)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-60, 1e60, 1e100, 1e140])
+@pytest.mark.parametrize("ci_type", ["percentile", "bca", "normal"])
+def test_limits_and_their_errors_follow_the_unit_however_far(ci_type, unit):
+    """Fourth powers and cubes leave the range of a double long before the numbers themselves do."""
+    rng = np.random.default_rng(1)
+    samples, jackknife = rng.gamma(2, size=(400, 2)), rng.gamma(2, size=(30, 2))
+    plain = interval(ci_type, samples, [2.0, 1.5], jackknife=jackknife)
+    scaled = interval(ci_type, unit * samples, unit * np.array([2.0, 1.5]), jackknife=unit * jackknife)
+    for name in ("lower", "upper", "mcse_lower", "mcse_upper"):
+        np.testing.assert_allclose(getattr(scaled, name), unit * getattr(plain, name), rtol=1e-10)  # rounding
+    assert plain.notes == scaled.notes

@@ -73,8 +73,9 @@ def acceleration(jackknife: Array) -> Array:
     NaN where a refit failed or all are equal.
     """
     influence = jackknife.mean(0) - jackknife
-    squares = (influence**2).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        influence /= np.abs(influence).max(0, initial=0.0)  # a has no unit; cubes of large numbers overflow
+        squares = (influence**2).sum(0)
         return np.where(squares > 0, (influence**3).sum(0) / (6.0 * squares**1.5), np.nan)
 
 

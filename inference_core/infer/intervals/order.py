@@ -111,11 +111,21 @@ def moments(draws: Array) -> tuple[Array, Array, Array]:
     if size < 2:
         nothing = np.full(k, np.nan)
         return nothing, nothing, nothing
+    with np.errstate(all="ignore"):
+        mean, variance, fourth = _powers(draws)
+        unit = np.ones(k)
+        far = ~((variance**2 > 0) & np.isfinite(fourth) & (fourth > 0))
+        if far.any():  # fourth powers beyond what a double holds, or draws that do not vary: in units of the largest
+            unit[far] = np.maximum(np.abs(draws[far]).max(1), np.finfo(float).tiny)
+            mean, variance, fourth = _powers(draws / unit[:, None])
+        spread = np.maximum(fourth / variance**2 - (size - 3) / (size - 1), 0.0)
+        return mean * unit, np.sqrt(variance) * unit, np.sqrt(variance * spread / (4 * size)) * unit
+
+
+def _powers(draws: Array) -> tuple[Array, Array, Array]:
+    """Mean, variance and fourth central moment of each row."""
+    size = draws.shape[1]
     mean = draws.mean(1)
     squares = draws - mean[:, None]
     squares *= squares
-    variance = squares.sum(1) / (size - 1)
-    fourth = np.einsum("kb,kb->k", squares, squares) / size
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.maximum(fourth / variance**2 - (size - 3) / (size - 1), 0.0)
-        return mean, np.sqrt(variance), np.sqrt(variance * spread / (4 * size))
+    return mean, squares.sum(1) / (size - 1), np.einsum("kb,kb->k", squares, squares) / size

@@ -13,6 +13,7 @@ from inference_core.errors import FitError
 from inference_core.families import Family, with_params
 from inference_core.fit.family_params import fit_with_params
 from inference_core.solvers import irls as single
+from inference_core.solvers.separation import can_separate
 from inference_core.states.base import Array
 from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT, DRAW_SEPARATED
 
@@ -51,6 +52,7 @@ class Lanes:
         tol = (TOL_NEWTON if self.canonical else TOL_FISHER) if kernel.tol is None else kernel.tol
         self.tol = tol * kernel.dispersion
         self.bounds = family.eta_bounds
+        self.separable = can_separate(family)
         self.params = np.tile(np.asarray(family.params, float), (b, 1)) if family.estimated else None
 
     def family_of(self, lanes: Array) -> Family:
@@ -133,7 +135,7 @@ class Lanes:
             stuck = self._stuck(family, done, eta, cases)
             quiet = np.flatnonzero(good & (decrement <= SETTLED * phi) if self.params is None else done)
             walking = np.zeros(len(active), bool)
-            if quiet.size:
+            if quiet.size and self.separable:
                 walking[quiet] = self._walks(step[quiet], cases[quiet])
             done &= ~walking
             self.status[active[done & ~stuck]] = DRAW_OK

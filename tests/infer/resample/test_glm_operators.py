@@ -99,6 +99,19 @@ def test_no_draw_is_lost_because_scoring_is_slow(family, link):
         assert np.max(np.abs(b - one.coef) / np.sqrt(np.diag(one.vcov))) < 1e-7
 
 
+@pytest.mark.parametrize(("family", "link", "unit"), [
+    ("gamma", "inverse", 1e-8), ("inverse_gaussian", "inverse_squared", 1e-4), ("tdist", "identity", 1e8),
+])  # fmt: skip
+def test_no_draw_is_called_separated_because_eta_is_large(family, link, unit):
+    """A change of unit makes every eta huge; only means with an edge at infinity can be separated."""
+    _, bundle, _ = generalized(family, link, n=40)
+    spec = ModelSpec("y ~ x", "y", family=family, link=link, method="irls")
+    scaled = replace(bundle, y=unit * bundle.y)
+    indices = RNG(2).indices(0, 60, 40)
+    _, status, _ = refit_indices(GlmKernel.from_fit(spec, scaled, fit_glm(spec, scaled)), indices)
+    assert (status == DRAW_OK).all()
+
+
 def test_draws_at_the_edge_of_the_range_are_those_of_single_fits():
     """Poisson means that grow from nearly 0: most refits put a mean of 0 where the count is 0."""
     rng = np.random.default_rng(147)
