@@ -1,4 +1,4 @@
-"""Profile likelihood limits of a linear mixed model: SDs, correlations, sigma and fixed effects.
+"""Profile likelihood: SDs, correlations, sigma and fixed effects of a linear mixed model; coefficients of lm and glm.
 
 The deviance profiled is that of maximum likelihood, fixed effects included; after a fit by REML the maximum-likelihood
 optimum is found first. Limits are points of the trace, not interpolated.
@@ -26,6 +26,7 @@ from inference_core.states import Array, DataBundle, FitState, ModelSpec
 from inference_core.states.profile import Limits, ProfileState
 
 from .coefficient import check_level
+from .profile_fixed import coefficient_traces
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,7 +52,7 @@ def compute_profile_inference(
     Parameters
     ----------
     spec, bundle, fit
-        A fitted linear mixed model.
+        A fitted linear mixed model, lm or glm.
     conf_level : float
         Between 0 and 1; the limits are where the deviance has risen by the chi-square(1) quantile.
     n_steps : int
@@ -71,12 +72,23 @@ def compute_profile_inference(
     Raises
     ------
     InferenceError
-        No linear mixed model; several grouping factors with more random effects than the dense kernel takes; a level,
-        a threshold or a number of steps that cannot be.
+        A generalized mixed model, or Student's t; several grouping factors with more random effects than the dense
+        kernel takes; a level, a threshold or a number of steps that cannot be.
     """
     level, rise = _cut(conf_level, threshold)
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 4:
         raise InferenceError(f"n_steps={n_steps!r}", "a trace takes a whole number of at least 4 points", "n_steps=20")
+    zetas = _grid(int(n_steps), np.sqrt(rise))
+    if not spec.has_random_effects:
+        traces, names, estimate, deviance = coefficient_traces(spec, bundle, fit, zetas, _ASKED)
+        labels: Sequence[Label] = [Label(FIXED, column=j) for j in range(len(names))]
+        return _state(traces, labels, names, estimate, deviance, level, rise)
+    return _of_mixed(spec, bundle, fit, zetas, level, rise, verbose)
+
+
+def _of_mixed(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, zetas: Array, level: float, rise: float, verbose: bool
+) -> ProfileState:
     problem = MixedProblem.of(spec, bundle, fit, _ASKED)
     if not problem.is_one_factor and problem.re.q > MAX_Q:
         raise InferenceError(
@@ -89,7 +101,6 @@ def compute_profile_inference(
         start = problem.relative_factors(fit.theta)
         fit = fit_lmer(replace(spec, method="ml"), bundle, start=start)
         assert fit.theta is not None
-    zetas = _grid(int(n_steps), np.sqrt(rise))
     with one_blas_thread():
         setup = ProfileSetup.of(
             problem.X, problem.terms, problem.y, problem.relative_factors(fit.theta), fit.sigma,

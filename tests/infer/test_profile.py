@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,6 @@ from scipy.special import ndtri
 from inference_core import load_dataset
 from inference_core.design import build_bundle
 from inference_core.errors import InferenceError
-from inference_core.fit import fit_model
 from inference_core.fit.lmer import fit_lmer
 from inference_core.infer.profile import compute_profile_inference, profile_limits
 from inference_core.solvers.lmm.dense import DenseDesign, Term
@@ -323,10 +323,11 @@ def test_refused(options, words):
         profile("y ~ 1 + (1 | batch)", dye(DYESTUFF), **options)
 
 
-def test_only_mixed_models():
-    spec, bundle = build_bundle("y ~ batch", dye(DYESTUFF))
-    with pytest.raises(InferenceError, match="no random effects"):
-        compute_profile_inference(spec, bundle, fit_model(spec, bundle))
+def test_generalized_mixed_models_are_refused():
+    spec, bundle = build_bundle("y ~ 1 + (1 | batch)", dye(np.round(DYESTUFF2)), method="ml")
+    fit = fit_lmer(spec, bundle)
+    with pytest.raises(InferenceError, match="family poisson"):
+        compute_profile_inference(replace(spec, family="poisson", link="log"), bundle, fit)
 
 
 def test_levels_beyond_the_traces_are_refused():
