@@ -17,6 +17,8 @@ from inference_core.errors import InferenceError
 from inference_core.families import get_family
 from inference_core.solvers.lstsq import expand_square
 from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec
+from inference_core.states.profile import ProfileState
+from inference_core.states.varying import VaryingSpreadState
 
 from .coefficient import check_level, coefficient_inference, resolve_null
 from .intervals.requirements import check_alternative
@@ -139,6 +141,15 @@ def resolve_welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.D
     signature and not needed: cell variances come from the data.
     """
     return welch_vcov_df(spec, bundle, data)
+
+
+def augment_spread_with_profile_ci(
+    spread: VaryingSpreadState, profile: ProfileState, conf_level: float
+) -> VaryingSpreadState:
+    """Variance components with profile likelihood limits; ``infer.spread`` has the rule and the refusals."""
+    from .spread import augment_spread_with_profile_ci as augment
+
+    return augment(spread, profile, conf_level)
 
 
 def reference_df(spec: ModelSpec, fit: FitState) -> float:
