@@ -85,7 +85,7 @@ class LmerKernel:
         T = tuple(problem.relative_factors(fit.theta))
         kernel = cls(problem, T, fit.coef[problem.kept], fit.sigma, spec.method != "ml")
         if not problem.is_one_factor:
-            problem.dense_design(asked)  # says so now if it is too large
+            _ = kernel.design  # says so now if it is too large
         return kernel
 
     @property
