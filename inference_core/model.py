@@ -6,6 +6,7 @@ replaces that reference once, after it has succeeded. A failed or interrupted op
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import polars as pl
 
 from . import tables
 from .design import build_bundle, read_frame
-from .errors import InferenceCoreError, InferenceError
+from .errors import InferenceCoreError, InferenceCoreWarning, InferenceError
 from .families import get_family
 from .fit import fit_model
 from .formula import parse_formula
@@ -164,6 +165,11 @@ class model:
         ------
         FitError
             If the data cannot estimate the model: no rows, a constant response, values that the family excludes.
+
+        Warns
+        -----
+        InferenceCoreWarning
+            Separation, or a search that did not settle: the numbers of the table are no estimates.
         """
         given = {
             "weights": weights, "offset": offset, "nAGQ": nAGQ, "method": method, "solver": solver, "tol": tol,
@@ -177,6 +183,9 @@ class model:
             self._arguments = kept
         fit = fit_model(state.spec, state.bundle, **options)
         self._state = ModelState(spec=state.spec, bundle=state.bundle, fit=fit, last_op="fit")
+        if fit.is_separated or not fit.converged:
+            # Whoever reads only the table would take these numbers for estimates.
+            warnings.warn(InferenceCoreWarning("\n".join(fit.messages)), stacklevel=2)
         return self
 
     def infer(

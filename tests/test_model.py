@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from inference_core import load_dataset, model
-from inference_core.errors import DataError, FormulaError, InferenceCoreError, InferenceError
+from inference_core.errors import DataError, FormulaError, InferenceCoreError, InferenceCoreWarning, InferenceError
 
 COLUMNS = ["term", "estimate", "se", "ci_lower", "ci_upper", "statistic", "df", "p_value"]
 
@@ -193,3 +193,27 @@ def test_tables_hold_full_precision(mtcars):
     x, y = mtcars["wt"].to_numpy(), mtcars["mpg"].to_numpy()
     slope = np.cov(x, y)[0, 1] / np.var(x, ddof=1)
     np.testing.assert_allclose(m.params["estimate"][1], slope, rtol=1e-13)  # two closed forms of one number
+
+
+@pytest.mark.parametrize("formula", ["am ~ factor(gear)", "am ~ wt + qsec + factor(gear)"])
+def test_separated_fits_warn_and_their_table_says_so(mtcars, formula):
+    m = model(formula, mtcars, family="binomial")
+    with pytest.warns(InferenceCoreWarning, match="separation"):
+        m.fit()
+    m.infer()
+    assert not any("HC3" in note for note in m.inference.notes)  # the errors of such a fit mean nothing either way
+    assert "separation" in repr(m)
+
+
+def test_a_mixed_model_through_the_public_names(mtcars):
+    """R: lmer(Reaction ~ Days + (Days | Subject), sleepstudy), lmerTest's summary (Bates et al. 2015, section 5)."""
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit().infer()
+    table = m.params
+    np.testing.assert_allclose(table["estimate"], [251.40510, 10.46729], rtol=1e-6)  # printed digits
+    np.testing.assert_allclose(table["se"], [6.82456, 1.54579], rtol=1e-5)
+    np.testing.assert_allclose(table["df"], [17, 17], rtol=1e-6)  # balanced: exact
+    np.testing.assert_allclose(m.varying_spread["sd"], [24.741, 5.922, 25.592], rtol=5e-5)  # five printed digits
+    np.testing.assert_allclose(m.varying_corr["correlation"], [0.0656], atol=5e-5)
+    assert m.varying_offsets.height == 36
+    assert m.fit(method="ML").spec.method == "ml"
+    assert m.params.columns == COLUMNS[:2]

@@ -149,6 +149,7 @@ def _state(bundle: DataBundle, problem: Problem, family: Family, result, message
         n_params=rank + int(family.counts_dispersion) + int("theta" in family.estimated),
         converged=converged,
         n_iter=n_iter,
+        is_separated=result.status == solver.SEPARATED,
         messages=tuple(messages),
         family_params=family.params,
     )

@@ -174,6 +174,7 @@ def _state(spec: ModelSpec, bundle: DataBundle, problem: GlmerProblem, found: Op
         n_params=n_params,
         converged=converged,
         n_iter=found.n_iter,
+        is_separated=separation is not None,
         messages=tuple(messages),
         family_params=family.params,
         theta=relative,

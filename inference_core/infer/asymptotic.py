@@ -202,7 +202,7 @@ _ROUTES = MappingProxyType(
 
 
 def _unequal_scatter_note(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[str, ...]:
-    if spec.has_random_effects or fit.df_resid <= 0:
+    if spec.has_random_effects or fit.df_resid <= 0 or fit.is_separated:
         return ()
     if spec.is_lm and fit.sigma <= _ROUNDING * np.abs(bundle.y).max():
         return ()  # a perfect fit: the scatter is rounding

@@ -33,6 +33,7 @@ class FitState(Frozen):
     loglik: float  # at the ML dispersion, as R's logLik
     n_params: int  # what AIC counts: coefficients, and the dispersion where it is estimated
     converged: bool = True
+    is_separated: bool = False  # some coefficients are infinite; the numbers are where a search stopped
     n_iter: int = 1
     messages: tuple[str, ...] = ()
     family_params: tuple[float, ...] = ()  # theta of negative_binomial, df of tdist

@@ -248,6 +248,7 @@ def test_failed_draws_are_counted_with_their_reason():
     assert "(separation)" in said.main
 
 
+@pytest.mark.filterwarnings("ignore:.*separation:inference_core.errors.InferenceCoreWarning")
 def test_separated_columns_are_told_from_the_others():
     data = {"y": [0, 0, 0, 1, 1, 1, 0, 1], "x": [1.0, 2, 3, 4, 5, 6, 2.5, 4.5], "z": [1.0, 3, 2, 2, 1, 3, 1, 2]}
     m = model("y ~ x", data, family="binomial").fit().infer()

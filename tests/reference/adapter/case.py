@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from inference_core import model
+from inference_core.errors import InferenceCoreWarning
 
 from .subset import read_subset
 
@@ -103,7 +105,10 @@ class Case:
             "weights": description.get("weights"),
             "offset": description.get("offset"),
         }
-        return model(formula, frame, **arguments | override).fit()
+        m = model(formula, frame, **arguments | override)
+        with warnings.catch_warnings():  # separated data warn; what the fit says of them is looked at by ``glm_fit``
+            warnings.simplefilter("ignore", InferenceCoreWarning)
+            return m.fit()
 
     def _contrasts(self, formula: str) -> dict[str, str]:
         """Codings by column. What R does unasked (treatment for a plain factor) is left unasked here too."""
