@@ -64,6 +64,7 @@ class BootstrapPanel(Showing, Results, Panel):
         self._said: Sentence | None = None
         self._situation: Situation | None = None
         self._setting = False
+        self._ended = False  # a run has ended and nobody has been told yet
         self._null_asked = state.null != 0.0  # whether the reader asked about a null
         self._build()
         self._wire()
@@ -153,7 +154,8 @@ class BootstrapPanel(Showing, Results, Panel):
             if k == 1:
                 self.state.shown = None
             going = self._running
-            start = max(self.state.n_boot, self._run.goal) if going and self._run else self._done
+            shown = min(self.state.n_boot, self._done)  # after a reset there may be more in store than is shown
+            start = max(self.state.n_boot, self._run.goal) if going and self._run else shown
             self.state.n_boot = start + k
         return self
 
@@ -238,6 +240,8 @@ class BootstrapPanel(Showing, Results, Panel):
         else:
             self._stopped_short = 0
             self._show()
+            if change["new"] - change["old"] == 1:
+                self._fly(change["new"])
 
     def _on_click(self, change: Any) -> None:
         clicked = change["new"] or {}
@@ -313,7 +317,7 @@ class BootstrapPanel(Showing, Results, Panel):
             if last:
                 done = self._done
                 self._stopped_short = run.goal if run.cancel.is_set() and done < run.goal else 0
-                run.over = True
+                run.over = self._ended = True
                 if self.state.n_boot != done:
                     self._setting = True
                     try:
@@ -322,9 +326,13 @@ class BootstrapPanel(Showing, Results, Panel):
                         self._setting = False
             self._frames += 1
             self._show(words=last or self._frames % WORDS_EVERY == 0)
-            one, there = run.goal - self._first == 1, self._reading.numbers if self._reading is not None else ()
-            if last and one and run.goal in there:  # a draw that gave nothing has no dot to fly to
-                self._voice.flight = {"draw": run.goal, "frame": self._chart_c.frame}
+            if last and run.goal - self._first == 1:
+                self._fly(run.goal)
+
+    def _fly(self, draw: int) -> None:
+        """Let one draw fly from the data to its dot; one that gave nothing has no dot to fly to."""
+        if self._reading is not None and draw in self._reading.numbers:
+            self._voice.flight = {"draw": draw, "frame": self._chart_c.frame}
 
     def _fail(self, run: Run, wrong: str, remedy: str) -> None:
         with self._lock:

@@ -111,6 +111,8 @@ class Results:
         if reading is None or reading.inference is None:
             return f"{head}, no limits yet"
         chosen, (_, digits) = reading.chosen, screen.scale_of_focus(reading)
+        if np.isnan(chosen.low) or np.isnan(chosen.high):
+            return f"{head}, too few for a {CI_TYPES[s.ci_type]} interval"
         low, high = (f"{v:.{digits}f}" for v in (chosen.low, chosen.high))
         return f"{head}, {100 * s.conf_level:g}% {CI_TYPES[s.ci_type]} interval {low} to {high}"
 

@@ -144,7 +144,8 @@ class Showing:
             return
         reading = self._reading
         done = f"Done: {reading.count:,} draws. " if reading is not None and reading.count else ""
-        self._voice.text = (f"{done}{said.main}" if self._run is not None else said.main) + " ".join(("", *more))
+        self._voice.text = (f"{done}{said.main}" if self._ended else said.main) + " ".join(("", *more))
+        self._ended = False
         if reading is not None and self._situation is not None:
             naming, link = self._focal()[0], self._machine.model.spec.link
             words = describe_distribution(reading, self._situation, self._labels, naming, link)
@@ -201,7 +202,8 @@ class Showing:
     def _show_status(self) -> None:
         c, running = self._controls, self._running
         reading = self._reading
-        done = self._done
+        # after a reset there may be more draws in store than are shown
+        done = self._done if running else min(self.state.n_boot, self._done)
         goal = self._run.goal if running and self._run is not None else done
         facts, mcse = ([], "") if reading is None else screen.two_errors(reading)
         put(c.counted, markup.counted(done, goal, mcse))
