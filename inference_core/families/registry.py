@@ -190,7 +190,8 @@ def _typed_params(name: str, text: str) -> tuple[tuple[float, ...], tuple[str, .
             typed = float(match.group(2)) if match else None
         except ValueError:
             typed = None
-        if match is None or typed is None or not names or match.group(1) not in (None, names[0]) or not 0 < typed < np.inf:
+        valid = typed is not None and 0 < typed < np.inf
+        if match is None or not valid or not names or match.group(1) not in (None, names[0]):
             takes = f"{names[0]}, a number above 0" if names else "no parameter"
             raise FitError(
                 f"family={text!r}",
