@@ -168,16 +168,20 @@ def influence_parts(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Influ
     scaled = np.divide(score, root, out=np.zeros_like(root), where=root > 0)
     columns = estimable(fit)
     X = bundle.X if columns.size == bundle.p else bundle.X[:, columns]
-    basis, r_factor, leverage = _factor(X, root)
+    with one_blas_thread():
+        basis, r_factor, leverage = _factor(X, root)
     return Influence(basis, r_factor, scaled, leverage, n=fit.df_resid + fit.rank, linear=spec.is_lm)
 
 
 def _factor(X: Array, root: Array) -> tuple[Callable[[slice | Array], Array], Array, Array]:
     """Q by rows, R and the leverages of ``root * X``."""
     if X.shape[0] >= TALL:
-        tall = lstsq(X, root, root**2)  # the response is of no interest; R and the leverages are
+        even = bool(np.all(root == 1.0))
+        tall = lstsq(X, root, None if even else root**2)  # the response is of no interest; R and the leverages are
         if tall.method == "cholesky":  # which it uses only where the design is well conditioned
             inverse = solve_triangular(tall.r_factor, np.eye(X.shape[1]))
+            if even:
+                return lambda rows: X[rows] @ inverse, tall.r_factor, tall.leverage
             return lambda rows: (X[rows] @ inverse) * root[rows, None], tall.r_factor, tall.leverage
     q, r_factor = np.linalg.qr(root[:, None] * X)
     return lambda rows: q[rows], r_factor, np.einsum("ij,ij->i", q, q)

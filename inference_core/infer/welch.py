@@ -103,8 +103,7 @@ def welch_vcov_df(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None
     q, r_factor = np.linalg.qr(bundle.X_estimable)
     half = solve_triangular(r_factor, (q * variance[cells.of_row][:, None]).T @ q)
     vcov = solve_triangular(r_factor, half.T)
-    weight = np.zeros((len(cells.names), q.shape[1]))
-    np.add.at(weight, cells.of_row, solve_triangular(r_factor, q.T).T ** 2)
+    weight = _cell_sums(solve_triangular(r_factor, q.T) ** 2, cells.of_row, len(cells.names))
     df = satterthwaite_df(weight * variance[:, None], dof)
     full_df = np.full(bundle.p, np.nan)
     full_df[bundle.rank_info.kept] = df
@@ -145,9 +144,13 @@ def _cell_variances(X: Array, y: Array, cells: Cells) -> tuple[Array, Array]:
 
 def _within(columns: Array, of_row: Array, count: Array) -> Array:
     """Columns (n, m) less their cell means."""
-    total = np.zeros((count.size, columns.shape[1]))
-    np.add.at(total, of_row, columns)
+    total = _cell_sums(columns.T, of_row, count.size)
     return columns - (total / count[:, None])[of_row]
+
+
+def _cell_sums(rows: Array, of_row: Array, k: int) -> Array:
+    """(k, m) sums within cells of each of m rows of numbers (m, n)."""
+    return np.stack([np.bincount(of_row, row, minlength=k) for row in rows], axis=1)
 
 
 def _basis(columns: Array, scale: Array) -> Array:
