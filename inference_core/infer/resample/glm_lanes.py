@@ -85,7 +85,7 @@ class Lanes:
 
     def _first_step(self) -> tuple[Array, Array, Array]:
         kernel = self.kernel
-        packed = kernel.first @ self.counts.T
+        packed = _normal_equations(kernel, self.counts * kernel.working, self.counts * kernel.score)
         step, decrement, worst = _solve(packed, kernel.kept.size)
         weak = np.flatnonzero(~(worst > WEAK_PIVOT))
         if weak.size:
@@ -116,7 +116,7 @@ class Lanes:
                 s, w = _drop_absent(s, w, cases)
             s *= cases
             w *= cases
-            packed = np.concatenate([kernel.products @ w.T, kernel.basis @ s.T])
+            packed = _normal_equations(kernel, w, s)
             step, decrement, _ = _solve(packed, kernel.kept.size)
             if turn > 3 and not self.canonical:  # Fisher scoring may be slow, or swing around the maximum
                 slow = np.flatnonzero(decrement > 0.01 * before)
@@ -159,7 +159,7 @@ class Lanes:
             observed = np.where(count > 0, (low - high) / (2.0 * h), 0.0) * count
         known = np.isfinite(observed).all(1)
         observed[~known] = 0.0
-        packed = np.concatenate([kernel.products @ observed.T, kernel.basis @ score[slow].T])
+        packed = _normal_equations(kernel, observed, score[slow])
         better, length, worst = _solve(packed, kernel.kept.size)
         fine = known & np.isfinite(length) & (worst > WEAK_PIVOT)
         step[slow[fine]], decrement[slow[fine]] = better[fine], length[fine]
@@ -227,7 +227,7 @@ class Lanes:
             s, w = _drop_absent(*self.family_of(active).score_weight(eta, kernel.y), cases)
             s *= cases
             w *= cases
-            step, decrement, _ = _solve(np.concatenate([kernel.products @ w.T, kernel.basis @ s.T]), kernel.kept.size)
+            step, decrement, _ = _solve(_normal_equations(kernel, w, s), kernel.kept.size)
             self.status[active] = DRAW_NOT_CONVERGED
             self._iterate(active, step, decrement)
             active = active[self.status[active] == DRAW_OK]
@@ -268,6 +268,11 @@ def _family_at(family: Family, params: Array) -> Family:
     """The family with one set of parameters a lane (b, k), as columns that broadcast against (b, n)."""
     columns: Any = tuple(params[:, j, None] for j in range(params.shape[1]))
     return with_params(family, columns)
+
+
+def _normal_equations(kernel: GlmKernel, weights: Array, scores: Array) -> Array:
+    """(q + r, b) packed information, and below it the score, of lanes with these weights and scores (b, n)."""
+    return np.concatenate([kernel.products.times(weights), kernel.basis @ scores.T])
 
 
 def _solve(packed: Array, r: int) -> tuple[Array, Array, Array]:

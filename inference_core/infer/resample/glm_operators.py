@@ -52,8 +52,9 @@ class GlmKernel(Frozen):
     coef: Array  # (r,) the full fit
     r_inverse: Array  # (r, r)
     basis: Array  # (r, n)
-    products: Array  # (q, n) products of basis rows
-    first: Array  # (q + r, n) what the first step multiplies the counts with
+    products: planes.Products  # of basis rows
+    working: Array  # (n,) weights at the full fit, where every refit starts
+    score: Array  # (n,) and scores
     dispersion: float  # of the full fit: the unit of squared steps
     reach: float  # length of the longest basis row
     want_se: bool = False
@@ -91,14 +92,13 @@ class GlmKernel(Frozen):
         r = np.linalg.qr(design * scale[:, None], mode="r")
         r_inverse = solve_triangular(r, np.eye(len(r)))
         basis = np.ascontiguousarray((design @ r_inverse).T)
-        products = planes.column_products(basis)
+        products = planes.Products.of(basis)
         df = float(np.count_nonzero(working) - len(kept))
         known = family.dispersion_known or df <= 0
         dispersion = 1.0 if known else family.dispersion_from(y, eta, weights, df)
         reach = float(np.sqrt((basis**2).sum(0).max(initial=0.0)))
-        first = np.concatenate([products * working, basis * score])
         return cls(family, X.shape[0], X.shape[1], kept, design, y, weights, offset, beta, r_inverse, basis, products,
-                   first, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
+                   working, score, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
 
     @classmethod
     def from_fit(
@@ -156,7 +156,7 @@ class GlmKernel(Frozen):
         r = self.kept.size
         df = np.where(size > r, size - r, np.nan)
         prior = 1.0 if self.weights is None else self.weights
-        information = planes.unpack(self.products @ (counts * (prior * w)).T, r)
+        information = planes.unpack(self.products.times(counts * (prior * w)), r)
         factor, _ = planes.cholesky(information, r)
         root = planes.inverse_root(factor, r)
         in_x = (self.r_inverse @ root.reshape(r, -1)).reshape(root.shape)

@@ -9,7 +9,6 @@ import numpy as np
 
 from inference_core.states.base import Array
 
-from . import planes
 from .glm_operators import GlmKernel
 from .lm_operators import LmKernel
 from .rank import widen
@@ -69,8 +68,7 @@ def leave_one_out_for_bca(kernel: LmKernel | GlmKernel) -> Array:
     """
     if isinstance(kernel, LmKernel) or kernel.n <= EXACT_ROWS:
         return leave_one_out(kernel)
-    n_pairs = len(kernel.products)
-    score = kernel.first[n_pairs:]  # q_i s_i
-    leverage = (kernel.first[:n_pairs][np.equal(*planes.triangle(kernel.kept.size))]).sum(0)  # w_i |q_i|^2
+    score = kernel.basis * kernel.score
+    leverage = (kernel.basis**2).sum(0) * kernel.working
     spare = np.where(leverage < FULL_LEVERAGE, 1.0 - leverage, np.nan)
     return widen(kernel.coef - (kernel.r_inverse @ (score / spare)).T, kernel.kept, kernel.p)

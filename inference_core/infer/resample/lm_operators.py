@@ -47,7 +47,7 @@ class LmKernel(Frozen):
     basis: Array  # (r, n) orthonormal rows spanning the design: X sqrt(w) = basis' R
     r_inverse: Array  # (r, r) R^-1
     residual: Array  # (n,) of the full fit
-    products: Array  # (q, n) products of basis rows, then basis times residual, then residual squared
+    products: planes.Products  # of basis rows, then basis times residual, then residual squared
     counted: Array | None  # (n,) 1 where the weight is positive, or None: all are
     want_se: bool = False
     errors: str = "iid"
@@ -87,7 +87,7 @@ class LmKernel(Frozen):
         residual -= q @ (q.T @ residual)  # once more: the residual's own rounding, not y's
         r_inverse = solve_triangular(r, np.eye(len(r)))
         basis = np.ascontiguousarray(q.T)
-        products = np.concatenate([planes.column_products(basis), basis * residual, [residual**2]])
+        products = planes.Products.of(basis, np.concatenate([basis * residual, [residual**2]]))
         counted = None if weights is None or np.all(weights > 0) else (np.asarray(weights) > 0).astype(float)
         return cls(n, p, np.asarray(kept), r_inverse @ scores, design, basis, r_inverse, residual, products, counted,
                    want_se, errors)  # fmt: skip
@@ -145,7 +145,7 @@ class LmKernel(Frozen):
 
     def _gram(self, counts: Array) -> Array:
         """(r + 1, r + 1, b) cross-products of basis and residual, one matrix product for the batch."""
-        packed = self.products @ counts.T
+        packed = self.products.times(counts)
         r = self.kept.size
         full = planes.unpack(packed, r, extra=1)
         full[r] = packed[r * (r + 1) // 2 :]
@@ -194,9 +194,8 @@ class LmKernel(Frozen):
         in_x = (self.r_inverse @ root.reshape(r, r * rows)).reshape(r, r, rows)  # R^-1 M
         if self.errors == "iid":
             return (in_x**2).sum(1) * (np.maximum(rss, 0.0) / df)
-        products = self.products[: r * (r + 1) // 2]
         squares = (self.residual - (self.basis.T @ delta).T) ** 2
-        return robust_variances(self.errors, counts, squares, 1.0, products, root, in_x, size, df)
+        return robust_variances(self.errors, counts, squares, 1.0, self.products, root, in_x, size, df)
 
 
 def build_lm_coefficient_operator(X: Array, method: Literal["cholesky", "qr"] = "cholesky") -> Callable[[Array], Array]:

@@ -6,11 +6,13 @@ p = 4 and 2,000 systems some ten times as fast as ``numpy.linalg.solve``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from inference_core.states.base import Array
+from inference_core.states.base import Array, Frozen
 
 
 @lru_cache(maxsize=64)
@@ -32,6 +34,64 @@ def column_products(columns: Array) -> Array:
     """(q, n) products of all pairs of the p rows of ``columns`` (p, n), packed; q = p (p + 1) / 2."""
     rows, cols = triangle(columns.shape[0])
     return columns[rows] * columns[cols]
+
+
+# Doubles of a table of products that is kept: 64 MiB. Above it a block at a time is made anew where it is needed.
+TABLE_VALUES = 1 << 23
+BLOCK_VALUES = 1 << 17
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Products(Frozen):
+    """The (q, n) products of all pairs of r columns, and of what further rows are put below them.
+
+    Kept as a table while it is small. A table for 50 columns and 200,000 rows would take 2 GiB, and making a block of
+    it costs little beside what the block is multiplied with.
+    """
+
+    columns: Array  # (r, n)
+    extra: Array | None = None  # (e, n)
+    table: Array | None = None  # (q + e, n)
+
+    @classmethod
+    def of(cls, columns: Array, extra: Array | None = None) -> Products:
+        """The products of ``columns`` (r, n), with ``extra`` rows (e, n) below."""
+        made = cls(columns, extra)
+        if len(made) * columns.shape[1] <= TABLE_VALUES:
+            return cls(columns, extra, made._rows(slice(None)))
+        return made
+
+    def __len__(self) -> int:
+        r = self.columns.shape[0]
+        return r * (r + 1) // 2 + (0 if self.extra is None else len(self.extra))
+
+    def times(self, weights: Array) -> Array:
+        """(q + e, b) sums over rows weighted by ``weights`` (b, n): one matrix product."""
+        if self.table is not None:
+            return self.table @ weights.T
+        total = np.zeros((len(self), weights.shape[0]))
+        for rows in self._blocks():
+            total += self._rows(rows) @ weights[:, rows].T
+        return total
+
+    def combine(self, packed: Array) -> Array:
+        """(b, n) combinations of the pairs alone by ``packed`` (q, b): quadratic forms of every row."""
+        q = packed.shape[0]
+        if self.table is not None:
+            return packed.T @ self.table[:q]
+        out = np.empty((packed.shape[1], self.columns.shape[1]))
+        for rows in self._blocks():
+            out[:, rows] = packed.T @ column_products(self.columns[:, rows])
+        return out
+
+    def _rows(self, rows: slice) -> Array:
+        pairs = column_products(self.columns[:, rows])
+        return pairs if self.extra is None else np.concatenate([pairs, self.extra[:, rows]])
+
+    def _blocks(self) -> Iterator[slice]:
+        n = self.columns.shape[1]
+        step = max(64, BLOCK_VALUES // len(self))
+        return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def unpack(packed: Array, p: int, extra: int = 0, symmetric: bool = False) -> Array:

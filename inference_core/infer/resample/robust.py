@@ -29,7 +29,7 @@ def robust_variances(
     counts: Array,
     squares: Array,
     weights: Array | float,
-    products: Array,
+    products: planes.Products,
     root: Array,
     in_x: Array,
     size: Array,
@@ -48,8 +48,8 @@ def robust_variances(
         Squared scores of one copy of each row.
     weights : (b, n) or 1
         Working weight of one copy of each row: times q'G^-1 q it is the leverage.
-    products : (q, n)
-        Packed products of the basis.
+    products
+        Of the basis.
     root, in_x : (r, r, b)
         M with M M' = G^-1, and R^-1 M.
     size, df : (b,)
@@ -62,18 +62,20 @@ def robust_variances(
     elif errors != "HC0":
         meat_weights = meat_weights / _spare(errors, counts, weights, products, root, size)
     bread = np.einsum("ikb,jkb->ijb", in_x, root)
-    meat = planes.unpack(products @ meat_weights.T, r, symmetric=True)
+    meat = planes.unpack(products.times(meat_weights), r, symmetric=True)
     half = np.einsum("ikb,klb->ilb", bread, meat)
     return np.einsum("ilb,ilb->ib", half, bread)
 
 
-def _spare(errors: str, counts: Array, weights: Array | float, products: Array, root: Array, size: Array) -> Array:
+def _spare(
+    errors: str, counts: Array, weights: Array | float, products: planes.Products, root: Array, size: Array
+) -> Array:
     """(b, n) the power of 1 - leverage that squared residuals are divided by; NaN where that is 0."""
     r = root.shape[0]
     inverse = np.einsum("ikb,jkb->ijb", root, root)
     rows, cols = planes.triangle(r)
     packed = inverse[rows, cols] * np.where(rows == cols, 1.0, 2.0)[:, None]
-    leverage = (packed.T @ products) * weights
+    leverage = products.combine(packed) * weights
     power: Any = 1.0 if errors == "HC2" else 2.0
     if errors == "HC4":
         power = np.minimum(4.0, size[:, None] * leverage / r)

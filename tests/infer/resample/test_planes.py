@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from inference_core.infer.resample import planes
+from inference_core.infer.resample.common import refit_indices
+from inference_core.infer.resample.lm_operators import LmKernel
+from inference_core.rng import RNG
 
 
 def systems(b, p, seed=0):
@@ -45,3 +48,28 @@ def test_products_unpack_to_the_gram_matrix():
     columns = np.random.default_rng(1).normal(size=(4, 11))
     gram = planes.unpack(planes.column_products(columns).sum(1)[:, None], 4, symmetric=True)[:, :, 0]
     np.testing.assert_allclose(gram, columns @ columns.T, rtol=1e-12)
+
+
+def test_products_made_block_by_block_are_those_of_the_table(monkeypatch):
+    rng = np.random.default_rng(4)
+    columns, extra, weights = rng.normal(size=(5, 1_000)), rng.normal(size=(2, 1_000)), rng.normal(size=(7, 1_000))
+    kept = planes.Products.of(columns, extra)
+    monkeypatch.setattr(planes, "TABLE_VALUES", 0)
+    monkeypatch.setattr(planes, "BLOCK_VALUES", 1_700)
+    blocks = planes.Products.of(columns, extra)
+    assert kept.table is not None and blocks.table is None and len(blocks) == len(kept) == 17
+    np.testing.assert_allclose(blocks.times(weights), kept.times(weights), rtol=1e-11, atol=1e-10)  # sums of 1,000
+    packed = rng.normal(size=(15, 3))
+    np.testing.assert_allclose(blocks.combine(packed), kept.combine(packed), rtol=1e-12)
+
+
+def test_a_kernel_without_a_table_gives_the_same_refits(monkeypatch):
+    rng = np.random.default_rng(5)
+    X, y = np.column_stack([np.ones(300), rng.normal(size=(300, 3))]), rng.normal(size=300)
+    indices = RNG(1).indices(0, 20, 300)
+    kept = refit_indices(LmKernel.from_arrays(X, y, want_se=True, errors="HC3"), indices)
+    monkeypatch.setattr(planes, "TABLE_VALUES", 0)
+    monkeypatch.setattr(planes, "BLOCK_VALUES", 1_000)
+    made = refit_indices(LmKernel.from_arrays(X, y, want_se=True, errors="HC3"), indices)
+    np.testing.assert_allclose(made[0], kept[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(made[2], kept[2], rtol=1e-10)
