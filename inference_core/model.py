@@ -24,6 +24,8 @@ from .states import DataBundle, FitState, InferenceState, ModelSpec, ResamplesSt
 
 if TYPE_CHECKING:
     from .infer.resample.stream import DrawStream
+    from .states.profile import ProfileState
+    from .states.varying import VaryingSpreadState
 
 _BACKENDS = ("auto", "numpy")
 
@@ -37,6 +39,8 @@ class ModelState:
     fit: FitState | None = None
     inference: InferenceState | None = None
     resamples: ResamplesState | None = None
+    profile: ProfileState | None = None
+    spread: VaryingSpreadState | None = None
     last_op: str | None = None
 
 
@@ -217,12 +221,13 @@ class model:
 
         Parameters
         ----------
-        how : {"asymp", "boot"}
-            "asymp": the t or z reference. "boot": refit to resampled rows.
+        how : {"asymp", "boot", "profile"}
+            "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
+            or to data simulated from a linear mixed model. "profile": profile likelihood.
         conf_level : float, default 0.95
             Between 0 and 1.
         errors : str, default "iid"
-            "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch).
+            "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch); of linear mixed models "iid" or "CR0" to "CR2".
         null : float or sequence, default 0
             The value tested, one for all parameters or one each.
         alternative : {"two-sided", "greater", "less"}
@@ -230,7 +235,7 @@ class model:
         n_boot : int, default 999
             Draws of the bootstrap.
         ci_type : str, optional
-            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm.
+            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for lmer.
         seed : int, optional
             Draw i is a function of (seed, i) alone. None picks one, and the result carries it.
         n_jobs : int, default 1
@@ -277,7 +282,10 @@ class model:
             varying_spread=None,
             is_mixed=state.spec.has_random_effects,
         )
-        self._state = replace(state, inference=result.params_inference, resamples=result.resamples)
+        self._state = replace(
+            state, inference=result.params_inference, resamples=result.resamples, profile=result.profile,
+            spread=result.varying_spread,
+        )  # fmt: skip
         return self
 
     def draw_stream(
@@ -378,15 +386,26 @@ class model:
 
     @property
     def varying_spread(self) -> pl.DataFrame:
-        """Variance components of a mixed model: ``group, term, variance, sd``, the residual last."""
+        """Variance components of a mixed model, the residual last.
+
+        ``group, term, variance, sd``; after a bootstrap or a profile also ``sd_ci_lower, sd_ci_upper``.
+        """
         state = self._fitted("varying_spread")
-        return tables.spread_table(state.spec, state.bundle, self._require_fit(state))
+        return tables.spread_table(state.spec, state.bundle, self._require_fit(state), self._limits_of_spread(state))
 
     @property
     def varying_corr(self) -> pl.DataFrame:
-        """Correlations of the random effects: ``group, term, term2, covariance, correlation``."""
+        """Correlations of the random effects: ``group, term, term2, covariance, correlation``, and their limits."""
         state = self._fitted("varying_corr")
-        return tables.correlation_table(state.bundle, self._require_fit(state))
+        return tables.correlation_table(state.bundle, self._require_fit(state), self._limits_of_spread(state))
+
+    @property
+    def profile(self) -> pl.DataFrame:
+        """Traces of the profile likelihood: ``parameter, value, zeta``, then every parameter along the trace."""
+        state = self._fitted("profile")
+        if state.profile is None:
+            raise InferenceError("m.profile", "no profile was computed", "infer(how='profile') first")
+        return state.profile.table
 
     @property
     def varying_offsets(self) -> pl.DataFrame:
@@ -418,6 +437,14 @@ class model:
             lines.insert(1, _how_words(state.inference))
             lines.extend(state.inference.notes)
         return "\n".join(lines)
+
+    @staticmethod
+    def _limits_of_spread(state: ModelState) -> tuple[list[float], list[float]] | None:
+        """Limits of SDs and correlations, in the order of ``fit.varcomp.variance_components``, where there are any."""
+        if state.spread is not None and state.spread.ci_lower is not None:
+            return tables.limits_in_component_order(state.spread)
+        drawn = None if state.inference is None else state.inference.spread
+        return None if drawn is None else (list(drawn.ci_lower), list(drawn.ci_upper))
 
     # ---- guards ------------------------------------------------------------------------------------------------
 
@@ -452,4 +479,6 @@ def _how_words(inference: InferenceState) -> str:
             f"bootstrap ({inference.scheme}), {inference.n_resamples:,} draws, seed {inference.seed}, "
             f"{level} {inference.ci_type} limits"
         )
+    if inference.method == "profile":
+        return f"profile likelihood, {level} limits"
     return f"asymptotic, {inference.errors} errors, {level} limits"

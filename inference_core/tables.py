@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
 from .states import DRAW_REASONS, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+
+if TYPE_CHECKING:
+    from .states.varying import VaryingSpreadState
 
 # A frame's cell is null, never NaN, where there is nothing to report (a column that the design dropped).
 _EMPTY = None
@@ -31,26 +36,45 @@ def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | 
     return pl.DataFrame(frame)
 
 
-def spread_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.DataFrame:
+Limits = tuple[list[float], list[float]] | None
+
+
+def spread_table(spec: ModelSpec, bundle: DataBundle, fit: FitState, limits: Limits = None) -> pl.DataFrame:
     """Variances and SDs of the random effects, and of the residual where the family has one to estimate.
 
-    ``group, term, variance, sd``.
+    ``group, term, variance, sd``, and ``sd_ci_lower, sd_ci_upper`` where limits are known.
     """
     from .families import get_family
     from .fit.varcomp import varcorr_table
 
-    rows = varcorr_table(bundle, fit).filter(pl.col("term2").is_null())
+    rows = _with_limits(varcorr_table(bundle, fit), limits).filter(pl.col("term2").is_null())
     if get_family(spec.family, spec.link).dispersion_known:
         rows = rows.filter(pl.col("term").is_not_null())
-    return rows.select("group", pl.col("term").fill_null(""), variance="vcov", sd="sdcor")
+    named = rows.select("group", pl.col("term").fill_null(""), variance="vcov", sd="sdcor")
+    return named if limits is None else named.with_columns(sd_ci_lower=rows["lower"], sd_ci_upper=rows["upper"])
 
 
-def correlation_table(bundle: DataBundle, fit: FitState) -> pl.DataFrame:
-    """Covariances and correlations of random effects: ``group, term, term2, covariance, correlation``."""
+def correlation_table(bundle: DataBundle, fit: FitState, limits: Limits = None) -> pl.DataFrame:
+    """Covariances and correlations of random effects: ``group, term, term2, covariance, correlation``, limits."""
     from .fit.varcomp import varcorr_table
 
-    rows = varcorr_table(bundle, fit).filter(pl.col("term2").is_not_null())
-    return rows.select("group", "term", "term2", covariance="vcov", correlation="sdcor")
+    rows = _with_limits(varcorr_table(bundle, fit), limits).filter(pl.col("term2").is_not_null())
+    named = rows.select("group", "term", "term2", covariance="vcov", correlation="sdcor")
+    return named if limits is None else named.with_columns(ci_lower=rows["lower"], ci_upper=rows["upper"])
+
+
+def _with_limits(rows: pl.DataFrame, limits: Limits) -> pl.DataFrame:
+    if limits is None:
+        return rows
+    lower, upper = (pl.Series(side, dtype=pl.Float64).fill_nan(None) for side in limits)
+    return rows.with_columns(lower=lower, upper=upper)
+
+
+def limits_in_component_order(spread: VaryingSpreadState) -> tuple[list[float], list[float]]:
+    """Limits of SDs and correlations without those of the variances: the rows of ``fit.varcomp.varcorr_table``."""
+    shown = (spread.components["metric"] != "variance").to_numpy()
+    assert spread.ci_lower is not None and spread.ci_upper is not None  # the caller has looked
+    return list(spread.ci_lower[shown]), list(spread.ci_upper[shown])
 
 
 def monte_carlo_table(bundle: DataBundle, inference: InferenceState) -> pl.DataFrame:

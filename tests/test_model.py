@@ -149,7 +149,9 @@ def test_readers_in_other_threads_never_see_a_half_made_state(mtcars):
         (lambda d: model("mpg ~ wt", d, method="reml"), "mixed"),
         (lambda d: model("mpg ~ wt + (1 | cyl)", d, method="mle"), "'ml'"),
         (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit(nAGQ=2), "nAGQ"),
-        (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().infer(how="boot"), "how='asymp'"),
+        (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().infer(how="perm"), "how='asymp' or how='boot'"),
+        (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().infer(how="boot", ci_type="bca"), "expanded"),
+        (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().infer(how="boot", scheme="case"), "parametric"),
         (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().infer(errors="HC3"), "CR2"),
         (lambda d: model("mpg ~ wt + (1 | cyl)", d).fit().influence, "mixed"),
         (lambda d: model("mpg ~ wt", d, backend="fortran"), "backend"),
@@ -217,3 +219,21 @@ def test_a_mixed_model_through_the_public_names(mtcars):
     assert m.varying_offsets.height == 36
     assert m.fit(method="ML").spec.method == "ml"
     assert m.params.columns == COLUMNS[:2]
+
+
+def test_bootstrap_and_profile_of_a_mixed_model():
+    """R: confint(lmer(Reaction ~ Days + (Days | Subject), sleepstudy)), the profile limits lme4 prints."""
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit().infer(how="profile")
+    assert m.params.columns == COLUMNS
+    np.testing.assert_allclose(m.params["ci_lower"], [237.681, 7.359], rtol=1e-4)  # printed digits; R interpolates
+    np.testing.assert_allclose(m.params["ci_upper"], [265.130, 13.576], rtol=1e-4)
+    np.testing.assert_allclose(m.varying_spread["sd_ci_lower"], [14.381, 3.801, 22.898], rtol=2e-4)
+    np.testing.assert_allclose(m.varying_spread["sd_ci_upper"], [37.716, 8.753, 28.858], rtol=2e-4)
+    assert set(m.profile["parameter"]) >= {"sigma", "Days", "sd_Days|Subject"}
+    first = m.infer(how="boot", n_boot=300, seed=2).resamples
+    assert m.inference.ci_type == "expanded"
+    assert m.infer(how="boot", n_boot=400, seed=2, n_jobs=2).resamples.head(300).equals(first)
+    assert m.varying_spread.columns[-2:] == ["sd_ci_lower", "sd_ci_upper"]
+    assert m.fit().varying_spread.columns[-1] == "sd"
+    with pytest.raises(InferenceError, match="no profile was computed"):
+        _ = m.profile

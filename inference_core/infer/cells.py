@@ -32,6 +32,8 @@ class Cell:
 BUILT = frozenset(
     {("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm")}
     | {("fit", "asymp", kind) for kind in ("lmer", "glmer")}
+    | {("fit", "boot", "lmer")}
+    | {("fit", "profile", kind) for kind in ("lm", "glm", "lmer")}
 )
 
 # What no version will do: a question without an answer, and the way out.

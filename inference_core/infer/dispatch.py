@@ -53,11 +53,26 @@ _PARAMS_ARGUMENTS = (
 
 
 def _after_fit(ask: dict[str, Any]) -> InferResult:
+    if ask["how"] == "profile":
+        return _profile(ask)
     inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
     return InferResult(
         params_inference=inference,
         resamples=resamples_of(inference, ask["spec"], ask["bundle"], ask["fit"]),
     )
+
+
+def _profile(ask: dict[str, Any]) -> InferResult:
+    from .profile import compute_profile_inference, profile_table
+    from .spread import augment_spread_with_profile_ci, varying_spread_state
+
+    spec, bundle, fit = ask["spec"], ask["bundle"], ask["fit"]
+    wanted = ("conf_level", "n_steps", "verbose", "threshold")
+    profile = compute_profile_inference(spec, bundle, fit, **{name: ask[name] for name in wanted})
+    spread = None
+    if spec.has_random_effects:
+        spread = augment_spread_with_profile_ci(varying_spread_state(bundle, fit), profile, profile.conf_level)
+    return InferResult(params_inference=profile_table(profile, bundle), profile=profile, varying_spread=spread)
 
 
 # To add an operation: its function here, its cells in ``cells.BUILT``.

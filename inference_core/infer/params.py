@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from inference_core.errors import InferenceError
 from inference_core.states import DataBundle, FitState, InferenceState, ModelSpec
 
 from .asymptotic import compute_params_asymptotic, resolve_error_type
-from .bootstrap import compute_params_bootstrap
+from .bootstrap import compute_params_bootstrap, compute_params_bootstrap_mixed
 from .cells import require_cell
 
 
@@ -25,6 +26,9 @@ def _bootstrap(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[
         "conf_level", "n_boot", "ci_type", "seed", "save_resamples", "n_jobs", "null", "alternative",
         "scheme", "verbose", "progress", "cancel",
     )  # fmt: skip
+    if spec.has_random_effects:
+        mixed = [name for name in wanted if name != "scheme"]
+        return compute_params_bootstrap_mixed(spec, bundle, fit, **{name: ask[name] for name in mixed})
     errors = resolve_error_type(ask["errors"], spec.family)
     return compute_params_bootstrap(spec, bundle, fit, errors=errors, **{name: ask[name] for name in wanted})
 
@@ -88,4 +92,10 @@ def dispatch_params_inference(
     """
     ask = locals()
     require_cell("fit", how, spec)
+    if how not in PARAMS_METHODS:
+        raise InferenceError(
+            asked=f"a table of parameters by how={how!r}",
+            found=f"tables of parameters come from {', '.join(PARAMS_METHODS)}; a profile is more than a table",
+            remedy="dispatch_infer(how='profile', ...), or model.infer",
+        )
     return PARAMS_METHODS[how](spec=spec, bundle=bundle, fit=fit, ask=ask)

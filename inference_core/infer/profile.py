@@ -22,7 +22,7 @@ from inference_core.solvers.lmm.profile import Traces
 from inference_core.solvers.lmm.profile_setup import Label, ProfileSetup
 from inference_core.solvers.lmm.profile_targets import COR, FIXED, RATIO
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, ModelSpec
+from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec
 from inference_core.states.profile import Limits, ProfileState
 
 from .coefficient import check_level
@@ -84,6 +84,15 @@ def compute_profile_inference(
         labels: Sequence[Label] = [Label(FIXED, column=j) for j in range(len(names))]
         return _state(traces, labels, names, estimate, deviance, level, rise)
     return _of_mixed(spec, bundle, fit, zetas, level, rise, verbose)
+
+
+def profile_table(profile: ProfileState, bundle: DataBundle) -> InferenceState:
+    """The limits of the coefficients as a table: nothing but limits comes from a profile, the rest is NaN."""
+    limits = np.array([profile.ci.get(name, (np.nan, np.nan)) for name in bundle.X_names], float).reshape(-1, 2)
+    return InferenceState(
+        se=np.full(len(limits), np.nan), ci_lower=limits[:, 0], ci_upper=limits[:, 1],
+        conf_level=profile.conf_level, method="profile", notes=profile.notes,
+    )  # fmt: skip
 
 
 def _of_mixed(

@@ -19,6 +19,7 @@ from .asymptotic import ERROR_TYPES, resolve_error_type
 from .cells import HOWS, model_kind, require_cell
 from .coefficient import resolve_null
 from .intervals.requirements import ALTERNATIVES, CI_TYPES, check_interval_request
+from .resample.lmer import refuse_interval
 from .sandwich import check_error_type
 from .spelling import nearest
 from .welch import check_welch
@@ -33,10 +34,12 @@ class _Unset:
 
 UNSET = _Unset()
 
-DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca"})
+DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca", "lmer": "expanded"})
 
 # What is drawn anew; the first is the default.
-SCHEMES = MappingProxyType({("boot", "lm"): ("case",), ("boot", "glm"): ("case",)})
+SCHEMES = MappingProxyType(
+    {("boot", "lm"): ("case",), ("boot", "glm"): ("case",), ("boot", "lmer"): ("parametric",)}
+)
 _ALL_SCHEMES = (
     "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "score_flip", "sign_flip",
     "group_flip",
@@ -53,7 +56,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
         "boot": _ALWAYS | _TEST | _LOOP | {"n_boot", "ci_type", "scheme", "save_resamples", "profile"},
         "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
         "cv": _ALWAYS | _LOOP | {"k", "holdout_group"},
-        "profile": _ALWAYS | {"n_steps", "threshold", "n_jobs", "verbose", "progress", "cancel"},
+        "profile": _ALWAYS | {"n_steps", "threshold", "verbose"},
         "joint": _ALWAYS | {"errors"},
     }
 )
@@ -262,6 +265,11 @@ def _rule_profile(request: InferRequest, spec: ModelSpec, bundle: DataBundle | N
 def _rule_draws(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
     """Enough draws for the level, as far as that is known before the first refit."""
     if request.how != "boot" or bundle is None:
+        return
+    if spec.has_random_effects:  # the degrees of freedom of expanded limits are Satterthwaite's, known after the fit
+        ci_type = "percentile" if request.ci_type == "expanded" else request.ci_type
+        refuse_interval(ci_type, spread=False)
+        check_interval_request(ci_type, request.n_boot, request.conf_level, request.alternative)
         return
     df = bundle.n - bundle.rank_info.rank
     inflation = bundle.n / df if df > 0 else 1.0

@@ -75,11 +75,11 @@ def test_only_what_changed_is_in_the_result():
 
 
 def test_tables_and_cells_agree():
-    assert {how for op, how, _ in BUILT if op == "fit"} == set(PARAMS_METHODS)
+    assert {how for op, how, _ in BUILT if op == "fit"} == {*PARAMS_METHODS, "profile"}
     assert {op for op, _, _ in BUILT} == set(AFTER)
 
 
-@pytest.mark.parametrize("how", [h for h in HOWS if h not in PARAMS_METHODS])
+@pytest.mark.parametrize("how", [h for h in HOWS if h not in (*PARAMS_METHODS, "profile")])
 def test_what_is_not_built_is_refused_here_too(how):
     spec, bundle, fit = linear(3)
     for call in (
@@ -96,8 +96,18 @@ def test_unknown_words_and_missing_models():
         dispatch_infer(how="bogus", last_op="fit", spec=spec, bundle=bundle, fit=fit)
     with pytest.raises(InferenceError, match="no bundle, fit"):
         dispatch_infer(how="asymp", last_op="fit", spec=spec)
-    with pytest.raises(InferenceError, match="how='boot' is not built yet"):
-        dispatch_infer(how="boot", last_op="fit", spec=make_spec(has_random_effects=True), bundle=bundle, fit=fit)
+    with pytest.raises(InferenceError, match="how='perm' is not built yet"):
+        dispatch_infer(how="perm", last_op="fit", spec=make_spec(has_random_effects=True), bundle=bundle, fit=fit)
+    with pytest.raises(InferenceError, match="a profile is more than a table"):
+        dispatch_params_inference(how="profile", spec=spec, bundle=bundle, fit=fit, data=None, conf_level=0.95)
+
+
+def test_a_profile_is_a_table_and_its_traces():
+    spec, bundle, fit = linear(3)
+    result = dispatch_infer(how="profile", last_op="fit", spec=spec, bundle=bundle, fit=fit)
+    assert result.profile is not None and result.varying_spread is None
+    inside = (result.params_inference.ci_lower < fit.coef) & (fit.coef < result.params_inference.ci_upper)
+    assert inside.all()
 
 
 def test_everything_is_passed_by_name():

@@ -149,7 +149,7 @@ SNAPSHOTS = [
         {"how": "perm"},
         "asked: .infer(how='perm') after fit() of an lm\n"
         "found: how='perm' is not built yet in this version\n"
-        "try:   how='asymp' or how='boot'",
+        "try:   how='asymp' or how='boot' or how='profile'",
     ),
     (
         {"how": "boot", "n_perm": 99},
@@ -402,8 +402,8 @@ def test_kinds_of_models():
 
 
 def test_mixed_models_are_told_what_works():
-    assert str(refusal("boot", spec=SPECS["lmer"])) == (
-        "asked: .infer(how='boot') after fit() of an lmer\n"
+    assert str(refusal("boot", spec=SPECS["glmer"])) == (
+        "asked: .infer(how='boot') after fit() of a glmer\n"
         "found: how='boot' is not built yet in this version\n"
         "try:   how='asymp'"
     )
