@@ -33,7 +33,7 @@ class BootstrapState(traitlets.HasTraits):
 
     how = traitlets.Enum(("boot",), default_value="boot", help="fixed: this panel bootstraps")
     scheme = traitlets.Enum(("case",), default_value="case", help="what is drawn anew: rows, with replacement")
-    seed = traitlets.Int(1, min=0, max=2**63 - 1, help="draw i is a function of (seed, i)")
+    seed = traitlets.Int(1, help="draw i is a function of (seed, i)")
     n_boot = traitlets.Int(0, help="draws wanted for this seed")
     term = traitlets.Unicode(help="the number whose distribution is shown")
     ci_type = traitlets.Unicode("bca", help=", ".join(CI_TYPES))
@@ -62,6 +62,13 @@ class BootstrapState(traitlets.HasTraits):
         value = round(float(proposal["value"]), 9)  # a slider says 0.8999999999999999
         if not LEVELS[0] <= value <= LEVELS[1]:
             raise traitlets.TraitError(f"A level of {value:g} is outside 0.50 to 0.999. Type 0.95 for 95%.")
+        return value
+
+    @traitlets.validate("seed")
+    def _seed_makes_sense(self, proposal):
+        value = int(proposal["value"])
+        if not 0 <= value < 2**63:
+            raise traitlets.TraitError(f"A seed of {value:,} is outside 0 to 2^63 - 1. Type a whole number such as 7.")
         return value
 
     @traitlets.validate("n_boot")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 FRAME_SECONDS = 0.05
+REST_SECONDS = FRAME_SECONDS / 2
 FIRST_SECONDS = 0.1
 FIRST_DRAWS = 50
 
@@ -33,18 +34,23 @@ class Run:
 Frame = Callable[[Run, bool], Any]  # (run, last)
 
 
-def drain(run: Run, draws: Iterator[int], frame: Frame, *, clock: Callable[[], float] = time.monotonic) -> None:
-    """Exhaust ``draws`` and call ``frame(run, last)`` at the pace of a screen; the last frame always comes."""
+def drain(
+    run: Run, draws: Iterator[int], frame: Frame, start: int = 0, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Exhaust ``draws`` and call ``frame(run, last)`` at the pace of a screen; the last frame always comes.
+
+    ``draws`` yields how many there are, ``start`` were there before.
+    """
     started = painted = clock()
-    first, begun = True, None
+    first = True
     for done in draws:
-        begun = done if begun is None else begun
         now = clock()
-        begin = now - started >= FIRST_SECONDS or done - begun >= FIRST_DRAWS
+        begin = now - started >= FIRST_SECONDS or done - start >= FIRST_DRAWS
         due = begin if first else now - painted >= FRAME_SECONDS
         if due and done < run.goal:
             frame(run, False)
-            first, painted = False, clock()
+            # counted from the start of a frame, so that the work of one does not make the next late; never back to back
+            first, painted = False, max(now, clock() - REST_SECONDS)
     frame(run, True)
 
 

@@ -31,7 +31,7 @@ from .results import Results
 from .showing import Showing
 from .voice import Voice
 
-FRAMES_TO_WATCH = 16
+FRAMES_TO_WATCH = 15  # of a run held to 0.8 s: a little more than 50 ms each
 WORDS_EVERY = 4  # while drawing, the sentence and the table change with every fourth frame only
 TYPING_SECONDS = 0.3
 DISPLAY = ("term", "ci_type", "conf_level", "null", "alternative", "shown", "bins", "overlay", "tab", "more")
@@ -304,7 +304,7 @@ class BootstrapPanel(Showing, Results, Panel):
             draws = store.batches(lambda: run.goal, run.cancel, most)
             if run.watch:
                 draws = watched(run, draws, start, run.watch)
-            drain(run, draws, self._frame)
+            drain(run, draws, self._frame, start)
         except InferenceCoreError as problem:
             self._fail(run, problem.found, problem.remedy)
         except Exception as problem:  # a thread must not die in silence: whatever it was becomes a sentence

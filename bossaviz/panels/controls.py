@@ -74,7 +74,7 @@ class Controls:
         s = self.state
         self.question = html()
         self.facts = html()
-        self.seed = styled(w.BoundedIntText(value=s.seed, min=0, max=2**53, continuous_update=False), "bv-seed-box")
+        self.seed = styled(w.IntText(value=s.seed, continuous_update=False), "bv-seed-box")
         self.reset = button("Reset", "bv-reset", tooltip="Back to the settings the panel was made with")
         self.code = button("Code", "bv-code-button", tooltip="The code that gives this table without the panel")
         self.share = button("Share", "bv-share", tooltip="A text that rebuilds this panel elsewhere")

@@ -61,6 +61,12 @@ def test_an_unknown_choice_in_json_is_named():
         BootstrapState.from_json('{"sed": 3}')
 
 
+@pytest.mark.parametrize("seed", [-3, 2**63])
+def test_a_seed_that_no_stream_has_is_refused_with_a_sentence(seed):
+    with pytest.raises(traitlets.TraitError, match=r"outside 0 to 2\^63 - 1\. Type a whole number such as 7\."):
+        BootstrapState(terms=TERMS, term="wt", seed=seed)
+
+
 def test_only_seed_and_scheme_decide_the_draws():
     state = BootstrapState(terms=TERMS, term="wt", seed=3)
     query = state.draw_query()

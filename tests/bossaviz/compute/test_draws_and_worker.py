@@ -129,7 +129,8 @@ def test_the_first_frame_comes_after_100_ms_then_20_a_second_and_always_the_last
 
 
 def test_fifty_draws_are_enough_for_a_first_frame():
-    assert frames_of([0.01] * 10, 60, 600)[0] == (0.02, False)
+    assert frames_of([0.01] * 10, 60, 600)[0] == (0.01, False)
+    assert frames_of([0.01] * 10, 49, 490)[0] == (0.02, False)
 
 
 def test_a_run_of_one_batch_has_one_frame_the_exact_one():
