@@ -8,9 +8,7 @@ from inference_core.families import Family
 from inference_core.states import DataBundle, FitState, ModelSpec
 
 from .glm import fit_glm
-from .glmer import fit_glmer
 from .lm import fit_lm
-from .lmer import fit_lmer
 
 
 def fit_model(
@@ -46,6 +44,10 @@ def fit_model(
     if not spec.has_random_effects:
         return fit_glm(spec, bundle, family=family, **limits)
     if spec.is_lmer:
+        from .lmer import fit_lmer  # mixed models are a third of the code; who fits an lm does not wait for it
+
         return fit_lmer(spec, bundle, **limits)
+    from .glmer import fit_glmer
+
     limits.pop("tol", None)  # refused by the checks of a request; a direct caller's has no meaning here
     return fit_glmer(spec, bundle, family=family, n_agq=n_agq, **limits)

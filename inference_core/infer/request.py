@@ -19,7 +19,6 @@ from .asymptotic import ERROR_TYPES, resolve_error_type
 from .cells import HOWS, model_kind, require_cell
 from .coefficient import resolve_null
 from .intervals.requirements import ALTERNATIVES, CI_TYPES, check_interval_request
-from .resample.lmer import refuse_interval
 from .sandwich import check_error_type
 from .spelling import nearest
 from .welch import check_welch
@@ -266,7 +265,10 @@ def _rule_draws(request: InferRequest, spec: ModelSpec, bundle: DataBundle | Non
     """Enough draws for the level, as far as that is known before the first refit."""
     if request.how != "boot" or bundle is None:
         return
-    if spec.has_random_effects:  # the degrees of freedom of expanded limits are Satterthwaite's, known after the fit
+    if spec.has_random_effects:
+        from .resample.lmer import refuse_interval
+
+        # The degrees of freedom of expanded limits are Satterthwaite's and checked with the draws.
         ci_type = "percentile" if request.ci_type == "expanded" else request.ci_type
         refuse_interval(ci_type, spread=False)
         check_interval_request(ci_type, request.n_boot, request.conf_level, request.alternative)
