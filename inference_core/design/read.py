@@ -16,6 +16,8 @@ from inference_core.errors import DataError
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".ndjson", ".jsonl")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 MISSING_WORDS = ["", "NA", "NaN", "nan"]  # cells of a text file that mean: no value
+# What polars, pandas and pyarrow raise (ArrowInvalid is a ValueError, ArrowNotImplementedError a NotImplementedError).
+_UNREADABLE = (TypeError, ValueError, OverflowError, ImportError, NotImplementedError)
 _REMEDY = "give a polars, pandas or pyarrow table, a dict of columns, or the path of a csv, tsv, parquet or json file"
 
 
@@ -65,6 +67,10 @@ def _read_foreign(data: Any) -> pl.DataFrame:
     """A frame of another library, through narwhals."""
     import narwhals.stable.v1 as nw
 
+    if type(data).__name__ == "RecordBatch":  # of pyarrow: narwhals knows its tables only
+        import pyarrow
+
+        data = pyarrow.table(data)
     try:
         frame = nw.from_native(data)
     except TypeError:
@@ -82,7 +88,7 @@ def _read_foreign(data: Any) -> pl.DataFrame:
         return _read_pandas(frame.to_native())
     try:
         return frame.to_polars()
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+    except (pl.exceptions.PolarsError, *_UNREADABLE) as error:
         raise DataError(
             asked=f"data of type {type(data).__name__}",
             found=f"a column cannot be read: {_first_line(error)}",
@@ -107,8 +113,7 @@ def _read_pandas(data: Any) -> pl.DataFrame:
                 columns[key] = words.cast(pl.Enum(levels))
             else:
                 columns[key] = pl.from_pandas(values.reset_index(drop=True).copy()).alias(key)
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, ImportError) as error:
-            # ArrowInvalid and ArrowTypeError are ValueError and TypeError
+        except (pl.exceptions.PolarsError, *_UNREADABLE) as error:
             raise DataError(
                 asked=f'column "{key}" of a pandas frame',
                 found=f"it cannot be read: {_first_line(error)}",

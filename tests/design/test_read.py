@@ -25,12 +25,14 @@ FRAME = pl.DataFrame({"y": [1.5, 2.5, None], "k": [1, 2, 3], "g": ["a", "b", "a"
         FRAME.lazy(),
         FRAME.to_pandas(),
         FRAME.to_arrow(),
+        FRAME.to_arrow().to_batches()[0],
         FRAME.to_dict(),
         FRAME.to_dict(as_series=False),
         {"y": np.array([1.5, 2.5, np.nan]), "k": np.array([1, 2, 3]), "g": np.array(["a", "b", "a"], dtype=object)},
         {"y": pd.Series([1.5, 2.5, None]), "k": pd.Series([1, 2, 3], index=[7, 8, 9]), "g": ("a", "b", "a")},
     ],
-    ids=["polars", "lazy", "pandas", "pyarrow", "dict of series", "dict of lists", "dict of arrays", "dict of pandas"],
+    ids=["polars", "lazy", "pandas", "pyarrow", "record batch", "dict of series", "dict of lists", "dict of arrays",
+         "dict of pandas"],
 )
 def test_tables_of_every_kind(table):
     read = read_frame(table)
@@ -169,3 +171,8 @@ def test_data_changed_afterwards_change_nothing(make):
     read = read_frame(make(y))
     y[:] = -1.0
     assert read.columns == ["y"] and read["y"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_complex_numbers_of_pandas_are_refused_by_name():
+    with pytest.raises(DataError, match='column "x" of a pandas frame'):
+        read_frame(pd.DataFrame({"x": np.ones(3) * 1j}))

@@ -220,3 +220,17 @@ def test_no_warning_of_numpy_reaches_the_reader(cars):
         for ci_type in CI_TYPES:
             found = boot(model("mpg ~ wt", cars[:12]).fit(), n_boot=400, ci_type=ci_type, seed=1, conf_level=0.9)
             assert np.isfinite(found.ci_lower).all()
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_rows_of_weight_0_that_held_a_level_take_its_column_with_them(family):
+    """The design has the level's column, the rows that count do not: refits leave out what the fit left out."""
+    rng = np.random.default_rng(2)
+    group = np.tile(["a", "b", "c"], 10)
+    data = {"y": rng.poisson(5, 30), "x": rng.normal(size=30), "g": group, "w": (group != "c").astype(float)}
+    m = model("y ~ x + g", data, family=family, weights="w").fit()
+    table = m.infer(how="boot", n_boot=199, seed=1, ci_type="percentile").params
+    assert table["ci_lower"].is_null().to_list() == [False, False, False, True]
+    rows = m.state.resamples.draw(3)
+    again = model("y ~ x + g", m.data[rows], family=family, weights="w").fit()
+    np.testing.assert_allclose(m.resamples.row(3)[2:5], again.params["estimate"][:3], rtol=1e-9)

@@ -93,11 +93,16 @@ class LmKernel(Frozen):
                    want_se, errors)  # fmt: skip
 
     @classmethod
-    def from_bundle(cls, bundle: DataBundle, *, want_se: bool = False, errors: str = "iid") -> LmKernel:
-        """The kernel of a model's data; weights, offset and dropped columns take part."""
+    def from_bundle(
+        cls, bundle: DataBundle, *, kept: Array | None = None, want_se: bool = False, errors: str = "iid"
+    ) -> LmKernel:
+        """The kernel of a model's data; weights, offset and dropped columns take part.
+
+        ``kept`` are the columns that the fit could estimate, where rows of weight 0 make them fewer than the design's.
+        """
         return cls.from_arrays(
-            bundle.X, bundle.y, weights=bundle.prior_weights, offset=bundle.offset, kept=bundle.rank_info.kept,
-            want_se=want_se, errors=errors,
+            bundle.X, bundle.y, weights=bundle.prior_weights, offset=bundle.offset,
+            kept=bundle.rank_info.kept if kept is None else kept, want_se=want_se, errors=errors,
         )  # fmt: skip
 
     @property

@@ -338,7 +338,7 @@ def refit_kernel(
 ) -> LmKernel | GlmKernel:
     """What refits this model to any resample of its rows."""
     if spec.is_lm:
-        return LmKernel.from_bundle(bundle, errors=errors, want_se=want_se)
+        return LmKernel.from_bundle(bundle, kept=np.flatnonzero(np.isfinite(fit.coef)), errors=errors, want_se=want_se)
     return GlmKernel.from_fit(spec, bundle, fit, errors=errors, want_se=want_se)
 
 
