@@ -341,8 +341,7 @@ class BootstrapPanel(Showing, Results, Panel):
                 self._refuse(wrong[:1].upper() + wrong[1:].rstrip(".") + ".", remedy[:1].upper() + remedy[1:])
 
     def _refuse(self, wrong: str, remedy: str) -> None:
-        self._error = (wrong, remedy)
-        self._voice.text = f"{wrong} {remedy}"
+        self._error = (wrong, remedy)  # on the screen it is an alert: the live region need not say it again
         self._show_status()
 
 

@@ -74,7 +74,7 @@ def test_one_dot_then_ten_then_a_hundred(lab):
 
 def test_a_dot_clicked_shows_its_resample(lab):
     dot = dots(lab).nth(20)
-    draw = re.search(r"resample (\d+)", dot.get_attribute("aria-label")).group(1)
+    draw = re.search(r"Dot (\d+):", dot.get_attribute("aria-label")).group(1)
     dot.click()
     panel(lab).locator(".bv-pane-b .bv-pane-title").filter(has_text=f"Resample #{draw}").wait_for()
     assert lab.python("p.state.shown") == draw
@@ -92,12 +92,23 @@ def test_a_thousand_grow_without_one_removal(lab):
     lab.page.evaluate(
         """() => { window.__counts = new Set();
         window.__growing = setInterval(() => { const t = document.querySelector('.bv-panel .bv-counted');
-          if (t) window.__counts.add(t.textContent); }, 20); }"""
+          if (t) window.__counts.add(t.textContent); }, 20);
+        const button = document.querySelector('.bv-panel .bv-plus-1000');
+        button.addEventListener('click', () => { window.__pressed = performance.now(); }, {once: true});
+        window.__frames = [];
+        const note = () => { if (window.__pressed) window.__frames.push(performance.now() - window.__pressed); };
+        new MutationObserver(note)
+          .observe(document.querySelector('.bv-panel .bv-pane-c .bv-chart'), {attributeFilter: ['data-frame']}); }"""
     )
     panel(lab).locator(".bv-plus-1000").click()
     status_says(lab, "1,111 draws")
     lab.page.evaluate("clearInterval(window.__growing)")
     assert lab.page.evaluate("window.__counts.size") >= 5  # seen growing, not at once
+    frames = lab.page.evaluate("window.__frames")
+    # 100 ms is the aim, and what two busy cores took; four times that is still "at once" to a reader
+    assert frames[0] < 400
+    assert len(frames) <= 20 * (frames[-1] / 1000) + 2  # 20 a second, and the one that begins and the one that ends
+    print(f"first paint after {frames[0]:.0f} ms, {len(frames)} frames in {frames[-1]:.0f} ms")
     assert lab.removals() == 0
     assert lab.python("p.resamples.height") == "1111"
 
@@ -121,7 +132,8 @@ def test_stop_answers_at_once_and_keeps_what_was_drawn(lab):
     after = int(lab.python("p.state.n_boot"))
     assert before < after < before + 1000
     spent = lab.page.evaluate("(window.__stopped - window.__stop) / 1000")
-    assert 0 < spent < 10 * STOP_SECONDS  # ten times: other tests share this machine
+    # 60 to 135 ms while other work filled both cores; four times the aim leaves room for a machine that is busier still
+    assert 0 < spent < 4 * STOP_SECONDS
     print(f"stopped after {1000 * spent:.0f} ms")
 
 
@@ -186,10 +198,20 @@ def test_a_running_cell_does_not_stop_the_drawing(lab):
 
 
 def test_the_live_region_speaks_when_things_are_still(lab):
-    panel(lab).locator(".bv-plus-10").click()
-    lab.wait_until(
-        "[...document.querySelectorAll('.bv-voice')].some(el => el.textContent.startsWith('Done: '))", seconds=5
+    lab.page.evaluate(
+        """() => { const el = document.querySelector('.bv-voice'); window.__heard = [];
+        new MutationObserver(() => window.__heard.push(el.textContent)).observe(el, {childList: true}); }"""
     )
+    panel(lab).locator(".bv-plus-1000").click()
+    lab.wait_until("window.__heard.some(text => text.startsWith('Done: '))", seconds=5)
+    lab.page.wait_for_timeout(700)  # longer than the region waits for stillness
+    heard = [text.partition(":")[0] for text in lab.page.evaluate("window.__heard")]
+    assert heard in (["Drawing.", "Done"], ["Done"])  # a run that ends before words are still says only that it ended
+    panel(lab).locator(".bv-level-box input").fill("0.85")
+    lab.wait_until("window.__heard.at(-1).includes('85%')")
+    assert not lab.page.evaluate("window.__heard.at(-1)").startswith("Done")
+    panel(lab).locator(".bv-level-box input").fill("0.95")
+    lab.wait_until_python("p.state.conf_level == 0.95")
     assert panel(lab).locator(".bv-voice[aria-live=polite]").count() == 1
 
 
@@ -234,14 +256,6 @@ def test_a_saved_notebook_shows_a_picture_without_a_kernel(lab, jupyter_lab):
         time.sleep(0.2)
     assert data and all({"image/png", "text/plain"} <= set(d) for d in data)
     assert all(d["text/plain"].startswith("bootstrap of ") for d in data)
-
-
-def test_reduced_motion_and_touch(page_for, jupyter_lab):
-    book = open_panel(page_for, jupyter_lab, reduced_motion="reduce", has_touch=True)
-    panel(book).locator(".bv-plus-10").click()
-    status_says(book, "10 draws")
-    duration = panel(book).locator(".bv-pane-c .bv-chart").evaluate("el => getComputedStyle(el).transitionDuration")
-    assert duration in ("0s", "")
 
 
 def test_notebook7(page_for, notebook7):
