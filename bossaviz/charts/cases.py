@@ -105,7 +105,7 @@ _SLOT = "(width / (xhi - xlo))"
 _CUT = f"floor({_SLOT} * (longest * 6.6 + 6 > {_SLOT} ? 2 : 1) / 6.6)"
 _NAME = "xlabels[indexof(xticks, datum.value)]"
 _GROUP_LABEL = (
-    f"longest * 6.6 + 6 <= {_SLOT} ? {_NAME} : (length(xticks) - 1 - indexof(xticks, datum.value)) % 2"
+    f"longest == 0 || longest * 6.6 + 6 <= {_SLOT} ? {_NAME} : (length(xticks) - 1 - indexof(xticks, datum.value)) % 2"
     f" ? ['', truncate({_NAME}, {_CUT})] : truncate({_NAME}, {_CUT})"
 )
 

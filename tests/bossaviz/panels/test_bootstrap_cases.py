@@ -11,6 +11,7 @@ import pytest
 
 import bossaviz as bv
 from bossaviz.compute.worker import SyncWorker
+from bossaviz.offline import render_svg
 from bossaviz.panels.showing import Showing
 from inference_core import model
 from inference_core.datasets import load_dataset
@@ -151,6 +152,20 @@ def test_a_centred_partner_stands_at_its_mean():
     coef = p._machine.model.fit_state.coef
     np.testing.assert_allclose(slopes_of(p), [coef[1]], rtol=1e-9)  # the same line by another way
     assert len(p._chart_a.data["ends"]["y"]) == 1
+
+
+# ---- names under the axis -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [320, 429])
+@pytest.mark.parametrize(("formula", "data"), [("weight ~ feed", "chickwts"), ("mpg ~ hp", "mtcars")])
+def test_every_group_and_every_number_has_its_name_under_the_axis(formula, data, width):
+    p = shown(formula, data)
+    svg = render_svg(p._chart_a, width=width)
+    texts = re.findall(r"<text[^>]*>(.*?)</text>", svg)
+    said = {unescape(re.sub(r"<[^>]+>", "", text)) for text in texts}
+    assert set(p._chart_a.params["xlabels"]) <= said
+    assert not any("…" in text for text in said)
 
 
 # ---- one draw at a time ----------------------------------------------------------------------------------------------
