@@ -355,6 +355,12 @@ def make(model: Any, *, worker: Any = None, **choices: Any) -> BootstrapPanel:
             found="an object that is not a model",
             remedy="bv.bootstrap(model('y ~ x', df).fit())",
         )
+    if model.spec.has_random_effects:
+        raise InferenceError(
+            asked=f"bootstrap of {model.formula!r}",
+            found="a mixed model; this panel draws single rows, and rows of one group belong together",
+            remedy="m.infer(how='boot') gives the table and m.resamples the draws; a panel of it is not built yet",
+        )
     machine = Machine(model)
     terms = machine.names
     if choices.get("seed") is None:

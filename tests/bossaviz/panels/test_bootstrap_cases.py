@@ -15,7 +15,7 @@ from bossaviz.offline import render_svg
 from bossaviz.panels.showing import Showing
 from inference_core import model
 from inference_core.datasets import load_dataset
-from inference_core.errors import InferenceCoreWarning
+from inference_core.errors import InferenceCoreWarning, InferenceError
 
 
 def shown(formula, data, *, n_boot=0, seed=7, family="gaussian", **choices):
@@ -216,3 +216,9 @@ def test_a_dot_says_what_the_sentence_of_that_dot_says(formula, data, family):
         m, table = p._machine.model, p._reading.wald
         situation = situation_from(m, table, p.state.term, how="boot", resamples=resamples, dot=i)
         assert said == sentence(situation, p._labels).main
+
+
+def test_a_mixed_model_is_refused_with_the_way_out():
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit()
+    with pytest.raises(InferenceError, match="rows of one group belong together"):
+        bv.bootstrap(m)
