@@ -207,10 +207,15 @@ def _with_barrier(family: Family, height: float) -> Family:
     return replace(family, score_weight_rule=score_weight, deviance_rule=deviance)
 
 
-def runs_away(family: Family, eta: Array) -> Array:
-    """Whether eta (.., n) of a family other than the binomial has left for an edge that its link never reaches."""
+def can_run_away(family: Family) -> bool:
+    """Whether means of a family other than the binomial go through a link that squeezes them between edges."""
     squeezed = family.link.log_tails is not None and family.link.name not in ("identity", "log")
-    if not squeezed or family.name in ("binomial", "quasibinomial"):
+    return squeezed and family.name not in ("binomial", "quasibinomial")
+
+
+def runs_away(family: Family, eta: Array) -> Array:
+    """Whether eta (.., n) has left for an edge that the link never reaches."""
+    if not can_run_away(family):
         return np.zeros(np.shape(eta)[:-1], dtype=bool)
     return np.abs(eta).max(axis=-1) > _FAR
 

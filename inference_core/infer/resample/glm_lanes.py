@@ -85,7 +85,10 @@ class Lanes:
 
     def _first_step(self) -> tuple[Array, Array, Array]:
         kernel = self.kernel
-        packed = _normal_equations(kernel, self.counts * kernel.working, self.counts * kernel.score)
+        if kernel.first is None:
+            packed = _normal_equations(kernel, self.counts * kernel.working, self.counts * kernel.score)
+        else:
+            packed = kernel.first @ self.counts.T
         step, decrement, worst = _solve(packed, kernel.kept.size)
         weak = np.flatnonzero(~(worst > WEAK_PIVOT))
         if weak.size:
@@ -235,6 +238,8 @@ class Lanes:
 
     def _refuse_runaways(self) -> None:
         """Lanes whose means are pressed to an edge that the link reaches only at infinity have no estimate."""
+        if not single.can_run_away(self.kernel.family):
+            return
         lanes = np.flatnonzero(self.status == DRAW_OK)
         eta = np.where(self.case_weights[lanes] > 0, self.kernel.linear_predictor(self.beta[lanes]), 0.0)
         self.status[lanes[single.runs_away(self.kernel.family, eta)]] = DRAW_NOT_CONVERGED

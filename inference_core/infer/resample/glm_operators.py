@@ -55,6 +55,7 @@ class GlmKernel(Frozen):
     products: planes.Products  # of basis rows
     working: Array  # (n,) weights at the full fit, where every refit starts
     score: Array  # (n,) and scores
+    first: Array | None  # (q + r, n) what the first step multiplies the counts with, while the table is small
     dispersion: float  # of the full fit: the unit of squared steps
     reach: float  # length of the longest basis row
     want_se: bool = False
@@ -97,8 +98,10 @@ class GlmKernel(Frozen):
         known = family.dispersion_known or df <= 0
         dispersion = 1.0 if known else family.dispersion_from(y, eta, weights, df)
         reach = float(np.sqrt((basis**2).sum(0).max(initial=0.0)))
+        table = products.table
+        first = None if table is None else np.concatenate([table * working, basis * score])
         return cls(family, X.shape[0], X.shape[1], kept, design, y, weights, offset, beta, r_inverse, basis, products,
-                   working, score, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
+                   working, score, first, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
 
     @classmethod
     def from_fit(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from inference_core.errors import DataError, InferenceError
 from inference_core.families import get_family
 from inference_core.fit import fit_glm
+from inference_core.infer.resample import planes
 from inference_core.infer.resample.common import refit_indices
 from inference_core.infer.resample.glm_operators import GlmKernel, compute_batched_glm_bootstrap
 from inference_core.infer.resample_bundle import build_resampled_bundle
@@ -127,6 +128,17 @@ def test_draws_at_the_edge_of_the_range_are_those_of_single_fits():
         at_edge += bool(one.messages)
         np.testing.assert_allclose(b, one.coef, atol=1e-6)  # the barrier leaves 1e-12 of the dispersion
     assert at_edge > 5
+
+
+def test_a_kernel_without_a_table_of_products_gives_the_same_refits(monkeypatch):
+    spec, bundle, fit = generalized("binomial", "logit", n=200)
+    indices = RNG(1).indices(0, 20, 200)
+    kept = refit_indices(GlmKernel.from_fit(spec, bundle, fit, want_se=True, errors="HC3"), indices)
+    monkeypatch.setattr(planes, "TABLE_VALUES", 0)
+    monkeypatch.setattr(planes, "BLOCK_VALUES", 1_000)
+    made = refit_indices(GlmKernel.from_fit(spec, bundle, fit, want_se=True, errors="HC3"), indices)
+    np.testing.assert_allclose(made[0], kept[0], rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(made[2], kept[2], rtol=1e-8)  # the weights follow the coefficients
 
 
 def test_trials_take_part():
