@@ -36,9 +36,9 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     foot = f"height + 26 + {ROW} * datum.row"
     # Both limits are printed at the ends of their line, between the names on the left and the frame on the right; an
     # end that does not fit is cut off there, without its tick and with an arrow.
-    first, last = "(92 + 6.6 * length(datum.lo))", "(width - 22 - 6.6 * length(datum.hi))"
+    first, last = "(107 + 6.6 * length(datum.lo))", "(width - 22 - 6.6 * length(datum.hi))"
     at_low, at_high = "scale('x', datum.x)", "scale('x', datum.x2)"
-    cut_low, cut_high = f"{at_low} < {first} - 14", f"{at_high} > {last} + 16"
+    cut_low, cut_high = f"{at_low} < {first} - 18", f"{at_high} > {last} + 16"
     low_px, high_px = f"({cut_low} ? {first} : {at_low})", f"({cut_high} ? {last} : {at_high})"
     colour_inside = {"condition": {"test": "datum.inside > 0", "value": "@sim"}, "value": "@sim-soft"}
     source = {"condition": {"test": "datum.theory > 0", "value": "@theory"}, "value": "@sim"}
