@@ -85,7 +85,7 @@ def cluster_robust(
         raise InferenceError(
             asked,
             f"a generalized mixed model ({spec.family}, {spec.link} link); these errors are built for linear ones",
-            "use how='boot'",
+            "leave errors out",
         )
     problem = MixedProblem.of(spec, bundle, fit, asked)
     codes, name = _clusters(problem, bundle, cluster, asked)

@@ -314,7 +314,7 @@ def case_bootstrap_stream(
         raise InferenceError(
             asked="a bootstrap that draws single rows",
             found=f"the random effects {', '.join(spec.random_terms)}: rows of one group belong together",
-            remedy="scheme='parametric', or scheme='cluster' to draw whole groups",
+            remedy="scheme='parametric': data simulated from the fitted model",
         )
     with one_blas_thread():
         kernel = refit_kernel(spec, bundle, fit, errors=errors, want_se=want_se)
