@@ -80,8 +80,8 @@ class Figures:
         two_sided = thresholds.has_interval(s)
         decimals = numbers.decimals_of_estimate(
             self._spread(s.se),
-            self._value(s.lower) if two_sided else None,  # type: ignore[arg-type]
-            self._value(s.upper) if two_sided else None,  # type: ignore[arg-type]
+            self._value(s.lower) if two_sided else None,
+            self._value(s.upper) if two_sided else None,
         )
         size = abs(self._value(s.estimate or 0.0))
         return min(decimals, numbers.decimals_for(size, 10)) if size else decimals

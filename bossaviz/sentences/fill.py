@@ -57,8 +57,8 @@ class Filler:
         if not numbers.finite(p):
             return "some"
         if self.cut.freq:
-            return "few" if p < 0.10 else "some"  # type: ignore[operator]
-        return numbers.frequency(p)  # type: ignore[arg-type]
+            return "few" if p < 0.10 else "some"
+        return numbers.frequency(p)
 
     @property
     def level(self) -> str:
@@ -109,7 +109,7 @@ class Filler:
             "null": f.null,
             "alpha": numbers.alpha(s.level),
             "freq": self.freq,
-            "freq_n": numbers.frequency(s.p, one_sided=True) if numbers.finite(s.p) else "",  # type: ignore[arg-type]
+            "freq_n": numbers.frequency(s.p, one_sided=True) if numbers.finite(s.p) else "",
             "p": f.p,
             "est": f.estimate,
             "or": f.estimate,

@@ -114,7 +114,7 @@ def _signed_change(filler: Filler, x: float, plus: str = "") -> str:
 
 def _difference_of_differences(filler: Filler) -> dict[str, str]:
     w, unit = filler.words, filler.figures.unit
-    first, second = filler.s.at  # type: ignore[misc]
+    first, second = filler.s.at
     return {
         "a0": w.reference_name,
         "a1": w.level_name,
@@ -126,7 +126,7 @@ def _difference_of_differences(filler: Filler) -> dict[str, str]:
 
 
 def _difference_of_slopes(filler: Filler) -> dict[str, str]:
-    first, second = filler.s.at  # type: ignore[misc]
+    first, second = filler.s.at
     return {
         "step": filler.words.step,
         "in_a": filler.words.first,
@@ -332,7 +332,7 @@ PARAMS_ASYMP: tuple[Row, ...] = (
         variant=_contrast_variant,
     ),
     Row("PA4", lambda s: _plain(s) and thresholds.limit_on_null(s), tone="caution"),
-    Row("PA3", lambda s: _plain(s) and s.p > thresholds.COMMON),  # type: ignore[operator]
+    Row("PA3", lambda s: _plain(s) and s.p > thresholds.COMMON),
     Row("PA8", lambda s: _plain(s) and s.null != 0),
     Row("PA2", lambda s: _plain(s) and thresholds.holds_null(s)),
     Row("PA19", lambda s: _plain(s) and _robust(s), _robust_values, _robust_variant),

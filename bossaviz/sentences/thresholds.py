@@ -41,15 +41,15 @@ def on_asked_side(s: Situation) -> bool:
 
 def holds_null(s: Situation) -> bool:
     """Whether the two-sided interval holds the null."""
-    return has_interval(s) and s.lower <= s.null <= s.upper  # type: ignore[operator]
+    return has_interval(s) and s.lower <= s.null <= s.upper
 
 
 def limit_on_null(s: Situation) -> bool:
     """One limit lies within 5% of the width from the null."""
     if not has_interval(s):
         return False
-    width = s.upper - s.lower  # type: ignore[operator]
-    nearest = min(abs(s.lower - s.null), abs(s.upper - s.null))  # type: ignore[operator]
+    width = s.upper - s.lower
+    nearest = min(abs(s.lower - s.null), abs(s.upper - s.null))
     return nearest < ON_THE_NULL * width
 
 
@@ -67,13 +67,13 @@ def limit_mcse(s: Situation) -> float | None:
     """The larger Monte-Carlo error of the two limits; from the SE by the normal curve where it was not computed."""
     known = [m for m in (s.mcse_lower, s.mcse_upper) if finite(m)]
     if known:
-        return max(known)  # type: ignore[type-var]
+        return max(known)
     if finite(s.se) and s.draws > 1:
         from scipy.special import ndtri
 
         tail = 1 - s.level if one_sided(s) else (1 - s.level) / 2
         density = math.exp(-(float(ndtri(tail)) ** 2) / 2) / math.sqrt(2 * math.pi)
-        return math.sqrt(tail * (1 - tail) / s.draws) / density * s.se  # type: ignore[operator]
+        return math.sqrt(tail * (1 - tail) / s.draws) / density * s.se
     return None
 
 
@@ -83,7 +83,7 @@ def too_few_draws(s: Situation) -> bool:
         return True
     if has_interval(s):
         known = [m for m in (s.mcse_lower, s.mcse_upper) if finite(m)]
-        return bool(known) and max(known) > LIMIT_MCSE * (s.upper - s.lower)  # type: ignore[operator, type-var]
+        return bool(known) and max(known) > LIMIT_MCSE * (s.upper - s.lower)
     return False
 
 
@@ -99,14 +99,14 @@ def at_floor(s: Situation) -> bool:
     if s.crossings is not None:
         return s.crossings == 0
     floor = p_floor(s)
-    return floor is not None and finite(s.p) and s.p <= floor * (1 + 1e-9)  # type: ignore[operator]
+    return floor is not None and finite(s.p) and s.p <= floor * (1 + 1e-9)
 
 
 def biased(s: Situation) -> bool:
     """Draws centre more than a quarter of a standard error from the estimate."""
     if not (finite(s.boot_mean) and finite(s.se) and finite(s.estimate)):
         return False
-    return abs(s.boot_mean - s.estimate) > BIAS * s.se  # type: ignore[operator]
+    return abs(s.boot_mean - s.estimate) > BIAS * s.se
 
 
 def types_disagree(s: Situation) -> bool:

@@ -129,7 +129,9 @@ def dispatch_infer(
         The fitted model and its original frame.
     link_override, mee, pred, simulations, varying_spread, is_mixed
         Of operations that are not built yet.
-    n_perm, k, n_steps, threshold, profile_auto, holdout_group_ids
+    n_steps, threshold
+        As in ``profile.compute_profile_inference``.
+    n_perm, k, profile_auto, holdout_group_ids
         Of methods that are not built yet.
     n_boot, ci_type, seed, n_jobs, save_resamples, verbose, scheme, progress, cancel
         As in ``bootstrap.compute_params_bootstrap``.
