@@ -1,0 +1,201 @@
+"""What a model knows, as tables: one frozen state, and read-only views of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from . import tables
+from .errors import InferenceCoreError, InferenceError
+from .states import DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+
+if TYPE_CHECKING:
+    from .states.profile import ProfileState
+    from .states.varying import VaryingSpreadState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelState:
+    """Everything a model knows at one moment. Never changed, only replaced."""
+
+    spec: ModelSpec
+    bundle: DataBundle
+    fit: FitState | None = None
+    inference: InferenceState | None = None
+    resamples: ResamplesState | None = None
+    profile: ProfileState | None = None
+    spread: VaryingSpreadState | None = None
+    last_op: str | None = None
+
+
+class Results:
+    """The tables of a model; ``inference_core.model`` adds the verbs that change what they show."""
+
+    formula: str
+    _state: ModelState
+
+    # ---- what is known ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ModelState:
+        """The one frozen state; hold on to it, and later operations do not change it."""
+        return self._state
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What was asked for."""
+        return self._state.spec
+
+    @property
+    def bundle(self) -> DataBundle:
+        """The data as arrays."""
+        return self._state.bundle
+
+    @property
+    def fit_state(self) -> FitState:
+        """The estimate."""
+        return self._require_fit(self._fitted("fit_state"))
+
+    @property
+    def inference(self) -> InferenceState | None:
+        """The last inference, or None."""
+        return self._state.inference
+
+    @property
+    def params(self) -> pl.DataFrame:
+        """``term, estimate``; after ``infer()`` also ``se, ci_lower, ci_upper, statistic, df, p_value``."""
+        state = self._fitted("params")
+        return tables.params_table(state.bundle, self._require_fit(state), state.inference)
+
+    @property
+    def monte_carlo(self) -> pl.DataFrame:
+        """How far chance in the draws alone may move the last table: one standard error per simulated number."""
+        state = self._fitted("monte_carlo")
+        if state.inference is None or not state.inference.mcse:
+            raise InferenceError("m.monte_carlo", "the last table was not simulated", "infer(how='boot') first")
+        return tables.monte_carlo_table(state.bundle, state.inference)
+
+    @property
+    def resamples(self) -> pl.DataFrame:
+        """The draws of the last resampling: one row per draw, one column per parameter."""
+        state = self._fitted("resamples")
+        if state.resamples is None:
+            raise InferenceError(
+                asked="m.resamples",
+                found="no draws are stored",
+                remedy="infer(how='boot'), with save_resamples left at True",
+            )
+        return tables.resamples_table(state.resamples)
+
+    @property
+    def diagnostics(self) -> pl.DataFrame:
+        """One row about the model: nobs, degrees of freedom, R2 or deviance, logLik, AIC, BIC."""
+        from .fit import diagnostics
+
+        state = self._fitted("diagnostics")
+        return diagnostics.model_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def influence(self) -> pl.DataFrame:
+        """One row per row of the data: leverage, standardised and studentised residuals, Cook's distance, DFFITS."""
+        from .fit import diagnostics
+
+        state = self._fitted("influence")
+        return diagnostics.influence_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def vif(self) -> pl.DataFrame:
+        """Variance inflation by source term (GVIF for terms of several columns)."""
+        from .fit import diagnostics
+
+        state = self._fitted("vif")
+        return diagnostics.vif_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def varying_spread(self) -> pl.DataFrame:
+        """Variance components of a mixed model, the residual last.
+
+        ``group, term, variance, sd``; after a bootstrap or a profile also ``sd_ci_lower, sd_ci_upper``.
+        """
+        state = self._fitted("varying_spread")
+        return tables.spread_table(state.spec, state.bundle, self._require_fit(state), self._limits_of_spread(state))
+
+    @property
+    def varying_corr(self) -> pl.DataFrame:
+        """Correlations of the random effects: ``group, term, term2, covariance, correlation``, and their limits."""
+        state = self._fitted("varying_corr")
+        return tables.correlation_table(state.bundle, self._require_fit(state), self._limits_of_spread(state))
+
+    @property
+    def profile(self) -> pl.DataFrame:
+        """Traces of the profile likelihood: ``parameter, value, zeta``, then every parameter along the trace."""
+        state = self._fitted("profile")
+        if state.profile is None:
+            raise InferenceError("m.profile", "no profile was computed", "infer(how='profile') first")
+        return state.profile.table
+
+    @property
+    def varying_offsets(self) -> pl.DataFrame:
+        """What each group adds to the fixed effects (conditional modes): ``group, level, term, estimate, se``."""
+        from .fit.varcomp import ranef_table
+
+        state = self._fitted("varying_offsets")
+        return ranef_table(state.bundle, self._require_fit(state))
+
+    def __repr__(self) -> str:
+        state = self._state
+        spec = state.spec
+        kind = "linear" if spec.family == "gaussian" and spec.link == "identity" else "generalized linear"
+        kind += " mixed model" if spec.has_random_effects else " model"
+        if spec.is_lmer:
+            kind += f", {spec.method.upper()}"
+        elif not spec.is_lm:
+            kind += f", {spec.family} ({spec.link})"
+        rows = f"{state.bundle.n:,} rows"
+        if state.bundle.n_total > state.bundle.n:
+            rows += f" of {state.bundle.n_total:,}"
+        head = f"model({self.formula!r}): {kind}, {rows}"
+        if state.fit is None:
+            return f"{head}, not fitted"
+        lines = [head, tables.text_table(self.params), *state.fit.messages]
+        if spec.has_random_effects:
+            lines.insert(2, tables.text_table(self.varying_spread))
+        if state.inference is not None:
+            lines.insert(1, _how_words(state.inference))
+            lines.extend(state.inference.notes)
+        return "\n".join(lines)
+
+    @staticmethod
+    def _limits_of_spread(state: ModelState) -> tuple[list[float], list[float]] | None:
+        """Limits of SDs and correlations, in the order of ``fit.varcomp.variance_components``, where there are any."""
+        if state.spread is not None and state.spread.ci_lower is not None:
+            return tables.limits_in_component_order(state.spread)
+        drawn = None if state.inference is None else state.inference.spread
+        return None if drawn is None else (list(drawn.ci_lower), list(drawn.ci_upper))
+
+    # ---- guards ------------------------------------------------------------------------------------------------
+
+    def _fitted(self, asked: str) -> ModelState:
+        state = self._state
+        if state.fit is None:
+            raise InferenceCoreError(asked=f"m.{asked}", found="the model has not been fitted", remedy="m.fit() first")
+        return state
+
+    @staticmethod
+    def _require_fit(state: ModelState) -> FitState:
+        assert state.fit is not None  # _fitted() has looked
+        return state.fit
+
+
+def _how_words(inference: InferenceState) -> str:
+    level = f"{100 * inference.conf_level:g}%"
+    if inference.method == "boot":
+        return (
+            f"bootstrap ({inference.scheme}), {inference.n_resamples:,} draws, seed {inference.seed}, "
+            f"{level} {inference.ci_type} limits"
+        )
+    if inference.method == "profile":
+        return f"profile likelihood, {level} limits"
+    return f"asymptotic, {inference.errors} errors, {level} limits"
