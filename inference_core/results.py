@@ -12,6 +12,9 @@ from .errors import InferenceCoreError, InferenceError
 from .states import DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
 
 if TYPE_CHECKING:
+    from .states.inference import SimulationInferenceState
+    from .states.marginal import JointTestState, MeeState
+    from .states.prediction import PredictionState
     from .states.profile import ProfileState
     from .states.varying import VaryingSpreadState
 
@@ -27,6 +30,10 @@ class ModelState:
     resamples: ResamplesState | None = None
     profile: ProfileState | None = None
     spread: VaryingSpreadState | None = None
+    mee: MeeState | JointTestState | None = None
+    pred: PredictionState | None = None
+    simulations: pl.DataFrame | None = None
+    sim_inference: SimulationInferenceState | None = None
     last_op: str | None = None
 
 

@@ -16,11 +16,14 @@ from .inference import (
     ResamplesState,
     SimulationInferenceState,
 )
+from .marginal import JointTestState, MeeState, RowFamily
+from .prediction import PredictionState
 from .random import RandomBlock, REInfo
 from .spec import ModelSpec
 
 __all__ = [
     "DRAW_FAILED", "DRAW_NOT_CONVERGED", "DRAW_OK", "DRAW_RANK_DEFICIENT", "DRAW_REASONS", "DRAW_SEPARATED",
-    "Array", "Batch", "CVState", "DataBundle", "FitState", "Frozen", "InferenceState", "ModelSpec", "REInfo",
-    "RandomBlock", "RankInfo", "ResamplesState", "SimulationInferenceState", "readonly",
+    "Array", "Batch", "CVState", "DataBundle", "FitState", "Frozen", "InferenceState", "JointTestState", "MeeState",
+    "ModelSpec", "PredictionState", "REInfo", "RandomBlock", "RankInfo", "ResamplesState", "RowFamily",
+    "SimulationInferenceState", "readonly",
 ]  # fmt: skip
