@@ -18,6 +18,7 @@ from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, RandomBlock
 
+from .outermost import is_within, outermost, rows_of_block
 from .sandwich import CLUSTER_KINDS
 from .spelling import nearest
 
@@ -114,7 +115,7 @@ def _clusters(
     """Codes 0 .. J - 1 over the rows that count, and what to call them."""
     blocks = problem.re.blocks
     if cluster is None:
-        codes, name = _of_block(problem, _outermost(problem, asked)), "the outermost grouping factor"
+        codes, name = rows_of_block(problem, _outermost(problem, asked)), "the outermost grouping factor"
     elif isinstance(cluster, str):
         names = [block.group_name for block in blocks]
         if cluster not in names:
@@ -124,7 +125,7 @@ def _clusters(
                 f"the grouping factors are {', '.join(names)}",
                 f"did you mean {near!r}?" if near else "name one of them, or give a label per row",
             )
-        codes, name = _of_block(problem, blocks[names.index(cluster)]), cluster
+        codes, name = rows_of_block(problem, blocks[names.index(cluster)]), cluster
     else:
         labels = np.asarray(cluster)
         if labels.shape == (bundle.n_total,) and bundle.n_total != bundle.n:
@@ -139,37 +140,23 @@ def _clusters(
     return np.unique(codes, return_inverse=True)[1].ravel(), name
 
 
-def _of_block(problem: MixedProblem, block: RandomBlock) -> Array:
-    return block.group_index if problem.rows is None else block.group_index[problem.rows]
-
-
 def _outermost(problem: MixedProblem, asked: str) -> RandomBlock:
-    """The grouping factor within which all others are nested."""
-    blocks = problem.re.blocks
-    for block in sorted(blocks, key=lambda b: b.n_levels):
-        codes = _of_block(problem, block)
-        if all(_is_within(_of_block(problem, other), codes) for other in blocks):
-            return block
-    names = [block.group_name for block in blocks]
-    raise InferenceError(
-        asked,
-        f"the factors {', '.join(names)} are crossed: rows share random effects across any of them",
-        "give cluster= a label per row within which all of them lie, or use how='boot'",
-    )
+    block = outermost(problem)
+    if block is None:
+        names = ", ".join(problem.re.group_names)
+        raise InferenceError(
+            asked,
+            f"the factors {names} are crossed: rows share random effects across any of them",
+            "give cluster= a label per row within which all of them lie, or use how='boot'",
+        )
+    return block
 
 
 def _refuse_split_effects(problem: MixedProblem, codes: Array, name: str, asked: str) -> None:
     for block in problem.re.blocks:
-        if not _is_within(_of_block(problem, block), codes):
+        if not is_within(rows_of_block(problem, block), codes):
             raise InferenceError(
                 asked,
                 f"levels of {block.group_name} lie in several clusters of {name}, so clusters are not independent",
                 "choose a cluster that holds every grouping factor, or use how='boot'",
             )
-
-
-def _is_within(inner: Array, outer: Array) -> bool:
-    """Whether each level of ``inner`` (n,) lies within one level of ``outer`` (n,)."""
-    home = np.full(int(inner.max()) + 1, -1, dtype=int)
-    home[inner] = outer
-    return bool(np.array_equal(home[inner], outer))

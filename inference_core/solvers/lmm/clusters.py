@@ -80,8 +80,7 @@ def cluster_sums(
     J, p = int(cluster.max()) + 1, X.shape[1]
     scores, spreads, overlaps = np.empty((J, p)), np.empty((J, p, p)), np.empty((J, p, p))
     for which, z, x, residual in _reduced(X, terms, T, e, cluster, weights):
-        V = z @ z.transpose(0, 2, 1)
-        V[:, np.arange(V.shape[1]), np.arange(V.shape[1])] += 1.0
+        V = _identity_plus(z)
         w, U = np.linalg.eigh(V)
         solved = U @ ((U.transpose(0, 2, 1) @ x) / w[:, :, None])  # V^-1 x
         c = solved
@@ -93,6 +92,35 @@ def cluster_sums(
         spreads[which] = c.transpose(0, 2, 1) @ V @ c
         overlaps[which] = x.transpose(0, 2, 1) @ c
     return ClusterSums(scores, spreads, overlaps, bread)
+
+
+def adjusted_residuals(
+    X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, bread: Array, *,
+    weights: Array | None = None,
+) -> Array:  # fmt: skip
+    """(n,) residuals A_j e_j of every cluster, A_j the adjustment of CR2; arguments as in :func:`cluster_sums`.
+
+    A_j is the identity outside the span of [Z_j, X_j], so only the part of e_j within it is changed.
+    """
+    out = np.array(e, dtype=float)
+    scale = np.ones(e.shape[0]) if weights is None else np.sqrt(weights)
+    for _, rows, stack, q in _stacks(X, terms, T, e, cluster, weights):
+        basis, R = np.linalg.qr(stack[:, :, :-1])
+        z, x = R[:, :, :q], R[:, :, q:]
+        V = _identity_plus(z)
+        w, U = np.linalg.eigh(V)
+        root = (U * np.sqrt(w)[:, None, :]) @ U.transpose(0, 2, 1)
+        inner = (U / np.sqrt(w)[:, None, :]) @ (U.transpose(0, 2, 1) @ x)
+        inside = np.einsum("jnr,jn->jr", basis, stack[:, :, -1])
+        moved = np.einsum("jrs,js->jr", _adjustment(V, root, inner, bread), inside) - inside
+        out[rows] += np.einsum("jnr,jr->jn", basis, moved) / scale[rows]
+    return out
+
+
+def _identity_plus(z: Array) -> Array:
+    V = z @ z.transpose(0, 2, 1)
+    V[:, np.arange(V.shape[1]), np.arange(V.shape[1])] += 1.0
+    return V
 
 
 def _adjustment(V: Array, root: Array, inner: Array, bread: Array) -> Array:
@@ -113,9 +141,18 @@ def _reduced(
     X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, weights: Array | None
 ) -> Iterator[tuple[Array, Array, Array, Array]]:
     """Stacks of clusters of one shape: which they are, and R of [Z T, X, e] in its three parts."""
-    n, p = X.shape
+    for which, _, stack, q in _stacks(X, terms, T, e, cluster, weights):
+        R = np.asarray(np.linalg.qr(stack, mode="r"))
+        yield which, R[:, :, :q], R[:, :, q:-1], R[:, :, -1]
+
+
+def _stacks(
+    X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, weights: Array | None
+) -> Iterator[tuple[Array, Array, Array, int]]:
+    """The same stacks before any algebra: which clusters, their rows (b, size), [Z T, X, e], and the width of Z."""
+    p = X.shape[1]
     J = int(cluster.max()) + 1
-    root = np.ones((n, 1)) if weights is None else np.sqrt(weights)[:, None]
+    root = np.ones((X.shape[0], 1)) if weights is None else np.sqrt(weights)[:, None]
     effects = [root * (term.Z @ t) for term, t in zip(terms, T, strict=True)]
     rest = root * np.column_stack([X, e])
     local, widths = zip(*(_positions(term, cluster, J) for term in terms), strict=True)
@@ -138,8 +175,7 @@ def _reduced(
                 columns = first + local[t][rows][:, :, None] * term.k + np.arange(term.k)
                 np.put_along_axis(stack, columns, effects[t][rows], axis=2)
                 first += int(levels[t]) * term.k
-            R = np.asarray(np.linalg.qr(stack, mode="r"))
-            yield which, R[:, :, :q], R[:, :, q:-1], R[:, :, -1]
+            yield which, rows, stack, q
 
 
 def _positions(term: Term, cluster: Array, J: int) -> tuple[Array, Array]:

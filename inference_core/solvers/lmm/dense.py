@@ -258,6 +258,15 @@ class DenseLanes:
         H -= (ratio / r2)[:, None, None] * (along[:, :, None] * along[:, None, :])
         return Evaluation(deviance, gradient, H, beta, r2)
 
+    def x_information(self, theta: Array) -> Array:
+        """(B, p, p) X'V^-1 X in units of 1 / sigma^2, for the design's own X."""
+        d = self.design
+        with np.errstate(all="ignore"):
+            Sigma = [t @ t.transpose(0, 2, 1) for t in d.t_inside(theta)]
+            W = self.solve(Sigma)[1]
+            SB = d.right(np.broadcast_to(d.B.T, (self.size, d.B.shape[1], d.q)).copy(), Sigma)
+        return np.eye(d.B.shape[1]) - SB @ W
+
     def solve(self, Sigma: list[Array]) -> tuple[Array, Array, Array, Array]:
         """N (B, q, q), W = (I + A Sigma)^-1 B, (I + A Sigma)^-1 c and log|I + A Sigma|."""
         d, lanes, q = self.design, self.size, self.design.q

@@ -16,11 +16,13 @@ from scipy.linalg import solve_triangular
 
 from inference_core.states import Array
 
+from .group_counts import GroupSums
 from .lanes import Lanes, Patterns
 from .planes import Planes
 from .structure import Entries, canonical, free_entries, full_mask, to_matrix, to_theta, whitening
 
 MERGE_DIGITS = 11  # groups whose scaled cross-products agree to so many digits are one pattern
+_DENSE_INDICATOR = 1 << 20  # groups times patterns
 MERGE_LIMIT = 10_000  # groups above which merging is tried only if a cheap test finds repetitions
 
 
@@ -125,7 +127,7 @@ class GroupDesign:
         c = [np.ascontiguousarray(part.T) for part in c]
         C = None
         if self.pattern_of is not None:
-            c, C = self._by_pattern(c, None)
+            c, C = [self.by_pattern(part) for part in c], self._products_by_pattern(c)
         return Lanes(
             patterns=self.patterns, reml=reml, c=c, C=C, yy=np.einsum("bn,bn->b", Yw, Yw), shift=b0,
         )  # fmt: skip
@@ -136,47 +138,32 @@ class GroupDesign:
         Cluster bootstrap, leave-one-group-out and folds of groups are of this kind. A lane in which a column of X
         loses its variation has a deviance that is not finite, and so never converges.
         """
-        Yw, b0 = self.centred(y[None])
-        counts = np.ascontiguousarray(counts, dtype=float)
-        B, J, p = counts.shape[0], self.n_groups, self.p
-        e = Yw[0]
-        c0 = (self.scatter @ e).reshape(self.k, J)
-        c = [counts * part for part in c0]
-        products = [[c0[a] * c0[b] for b in range(self.k)] for a in range(self.k)]
-        rows = np.column_stack([self.X, e, np.ones(self.n)])
-        indicator = _scatter(np.ones((self.n, 1)), self.group, J)
-        sums = np.stack([indicator @ (rows * rows[:, [j]]) for j in range(p + 1)])
-        XX = sums[:p, :, :p].transpose(1, 0, 2).reshape(J, p * p)
-        log_w = np.zeros(J) if self.root_weights is None else 2.0 * np.bincount(
-            self.group, np.log(self.root_weights), J
-        )
-        C: Planes = [[counts * products[a][b] for b in range(self.k)] for a in range(self.k)]
-        m = counts
-        if self.pattern_of is not None:
-            E = self._indicator()
-            c, m = [part @ E for part in c], counts @ E
-            C = [[part @ E for part in row] for row in C]
-        XtX = (counts @ XX).reshape(B, p, p)
-        return Lanes(
-            patterns=self.patterns, reml=reml, c=c, C=C, yy=counts @ sums[p, :, p], shift=np.repeat(b0, B, axis=0),
-            Xy=counts @ sums[p, :, :p], XX=_spoil_deficient(XtX), count=m,
-            n=counts @ np.bincount(self.group, minlength=J).astype(float), log_weights=counts @ log_w,
-        )  # fmt: skip
+        return GroupSums.of(self, y).lanes(counts, reml=reml)
 
-    def _by_pattern(self, c: Sequence[Array], counts: Array | None) -> tuple[list[Array], Planes]:
-        """Sums over the groups of each pattern, of c and of the products c c'."""
-        E = self._indicator()
+    def by_pattern(self, values: Array) -> Array:
+        """(B, U) sums of values (B, J) over the groups of each pattern."""
+        return values if self.pattern_of is None else values @ self._indicator
+
+    def _products_by_pattern(self, c: Sequence[Array]) -> Planes:
+        """Sums over the groups of each pattern of the products c c'."""
         k = self.k
         C: Planes = [[None] * k for _ in range(k)]  # type: ignore[list-item]
         for a in range(k):
             for b in range(a, k):
-                C[a][b] = C[b][a] = (c[a] * c[b]) @ E
-        return [part @ E for part in c], C
+                C[a][b] = C[b][a] = self.by_pattern(c[a] * c[b])
+        return C
 
-    def _indicator(self) -> Array:
+    @cached_property
+    def _indicator(self) -> Any:
+        """(J, U) which group has which pattern; sparse where it would be large."""
         assert self.pattern_of is not None
-        E = np.zeros((self.n_groups, self.patterns.U))
-        E[np.arange(self.n_groups), self.pattern_of] = 1.0
+        J, U = self.n_groups, self.patterns.U
+        if J * U > _DENSE_INDICATOR:
+            import scipy.sparse as sp
+
+            return sp.csr_array((np.ones(J), self.pattern_of, np.arange(J + 1)), shape=(J, U))
+        E = np.zeros((J, U))
+        E[np.arange(J), self.pattern_of] = 1.0
         return E
 
     # ---- coordinates --------------------------------------------------------------------------------------
@@ -224,12 +211,3 @@ def _merge(A: Array, B: Array) -> tuple[Array | None, Array | None, Array | None
     if first.size >= J / 2:
         return None, None, None
     return inverse.ravel(), first, count.astype(float)
-
-
-def _spoil_deficient(XX: Array) -> Array:
-    """NaN for each matrix (B, p, p) that is singular next to I: that lane cannot be estimated."""
-    if XX.shape[1]:
-        out = XX.copy()
-        out[np.linalg.eigvalsh(XX)[:, 0] < 1e-10] = np.nan
-        return out
-    return XX

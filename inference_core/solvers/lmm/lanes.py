@@ -248,6 +248,20 @@ class Lanes:
                 H -= left @ RS.transpose(0, 1, 3, 2).reshape(lanes, -1, p * p).transpose(0, 2, 1)
         return Evaluation(deviance, gradient, H, beta, r2)
 
+    def x_information(self, theta: Array) -> Array:
+        """(B, p, p) X'V^-1 X in units of 1 / sigma^2, for the design's own X; not finite where a lane has none."""
+        d = self.patterns
+        m = self.count if self.count is not None else d.count
+        with np.errstate(all="ignore"):
+            T = to_matrix(theta, d.entries, d.k)
+            Sigma = pl.of_lanes(T @ T.transpose(0, 2, 1))
+            pencil = pl.product(d.A_planes, Sigma)
+            for a in range(d.k):
+                pencil[a][a] = pencil[a][a] + 1.0
+            Q = pl.symmetric_product(Sigma, pl.invert(pencil)[0])
+            S = -d.quadratic(pl.stack_symmetric(_scaled(Q, m)))
+        return S + (np.eye(d.p) if self.XX is None else self.XX)
+
     # ---- pieces -------------------------------------------------------------------------------------------
 
     def _quadratic_in_y(self, v: Array, Q: pl.Planes) -> Array:
