@@ -66,7 +66,9 @@ def correlation_table(bundle: DataBundle, fit: FitState, limits: Limits = None) 
 def _with_limits(rows: pl.DataFrame, limits: Limits) -> pl.DataFrame:
     if limits is None:
         return rows
-    lower, upper = (pl.Series(side, dtype=pl.Float64).fill_nan(None) for side in limits)
+    # families without a dispersion have no limits of the residual, which is the last row
+    short = [_EMPTY] * (len(rows) - len(limits[0]))
+    lower, upper = (pl.Series([*side, *short], dtype=pl.Float64).fill_nan(None) for side in limits)
     return rows.with_columns(lower=lower, upper=upper)
 
 

@@ -186,6 +186,7 @@ def _state(spec: ModelSpec, bundle: DataBundle, problem: GlmerProblem, found: Op
         is_singular=singular,
         gradient=back.T @ found.gradient,
         hessian=H,
+        n_agq=problem.solver.n_agq,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -180,7 +181,7 @@ def compute_params_bootstrap_mixed(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> InferenceState:
-    """Parametric bootstrap of a linear mixed model: new random effects and new noise in every draw.
+    """Parametric bootstrap of a mixed model: new random effects and new responses around them in every draw.
 
     Parameters
     ----------
@@ -191,7 +192,8 @@ def compute_params_bootstrap_mixed(
     n_boot : int
         Number of draws.
     ci_type : {"expanded", "percentile", "basic", "normal"}
-        Of the coefficients. "expanded" takes Satterthwaite's degrees of freedom into account and is the one to report.
+        Of the coefficients. "expanded" takes Satterthwaite's degrees of freedom into account and is the one to report;
+        a generalized mixed model has the normal reference, and there it is "percentile".
         "bca", the default of the other bootstrap, is refused: name one.
     seed : int, optional
         None picks one, which the result carries.
@@ -214,8 +216,8 @@ def compute_params_bootstrap_mixed(
     Raises
     ------
     InferenceError
-        Before any refit: an interval that there is not, too few draws for the level, a model that is not a linear
-        mixed one. After: no refit gave an estimate.
+        Before any refit: an interval that there is not, too few draws for the level, a model that is not a mixed one.
+        After: no refit gave an estimate.
 
     Warns
     -----
@@ -227,7 +229,6 @@ def compute_params_bootstrap_mixed(
     Limits of an SD rest on normal random effects: where these are skewed, more groups do not help.
     """
     from .resample.lmer import refuse_interval
-    from .resample.lmer_kernel import singular_draws
 
     refuse_interval(ci_type, spread=False)
     check_interval_request("percentile" if ci_type == "expanded" else ci_type, n_boot, conf_level, alternative)
@@ -238,7 +239,7 @@ def compute_params_bootstrap_mixed(
             check_interval_request(ci_type, n_boot, conf_level, alternative, float(finite.min()))
         draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
         _judge_failures(draws, spec)
-        singular = int(np.count_nonzero(singular_draws(bundle.re_metadata, draws.samples[:, bundle.p :])))
+        singular = int(np.count_nonzero(_singular(spec, bundle, stream, draws.samples)))
         inference = mixed_inference(
             draws, stream, bundle.p, ci_type=ci_type, conf_level=conf_level, null=null, alternative=alternative,
             save_resamples=save_resamples,
@@ -286,6 +287,16 @@ def mixed_inference(
         boot_samples=draws.samples[:, p:] if save_resamples else None, notes=(),
     )  # fmt: skip
     return replace(inference, spread=spread)
+
+
+def _singular(spec: ModelSpec, bundle: DataBundle, stream: DrawStream, samples: np.ndarray) -> np.ndarray:
+    """(B,) whether a draw has a covariance at its limit, measured as the fit itself measures it."""
+    from .resample.lmer_kernel import singular_draws
+
+    if spec.is_lmer:
+        return singular_draws(bundle.re_metadata, samples[:, bundle.p :])
+    kernel: Any = stream.kernel
+    return kernel.singular(samples)
 
 
 def _some(draws: ResamplesState, columns: np.ndarray) -> ResamplesState:

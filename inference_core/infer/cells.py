@@ -32,7 +32,7 @@ class Cell:
 BUILT = frozenset(
     {("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm")}
     | {("fit", "asymp", kind) for kind in ("lmer", "glmer")}
-    | {("fit", "boot", "lmer")}
+    | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
     | {("fit", "profile", kind) for kind in ("lm", "glm", "lmer")}
 )
 

@@ -47,3 +47,4 @@ class FitState(Frozen):
     is_singular: bool = False
     gradient: Array | None = None
     hessian: Array | None = None
+    n_agq: int | None = None  # how a generalized mixed model integrated its random effects out

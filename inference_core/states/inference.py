@@ -12,12 +12,14 @@ from .base import Array, Frozen
 
 # Status of one draw. 0 is good; everything else is a NaN row that is counted, shown and left out of intervals.
 DRAW_OK, DRAW_NOT_CONVERGED, DRAW_SEPARATED, DRAW_RANK_DEFICIENT, DRAW_FAILED = 0, 1, 2, 3, 4
+DRAW_NO_MEAN = 5
 DRAW_REASONS = {
     DRAW_OK: "ok",
     DRAW_NOT_CONVERGED: "no convergence",
     DRAW_SEPARATED: "separation",
     DRAW_RANK_DEFICIENT: "a column lost its variation",
     DRAW_FAILED: "the refit failed",
+    DRAW_NO_MEAN: "a mean the family cannot have",
 }
 
 

@@ -379,9 +379,10 @@ def parametric_bootstrap_stream(
     errors: str = "iid",
     want_se: bool = False,
 ) -> DrawStream:
-    """The parametric bootstrap of a linear mixed model: new random effects and new noise in every draw.
+    """The parametric bootstrap of a mixed model: new random effects and new noise in every draw.
 
-    Statistics are the coefficients, then SDs and correlations of the random effects, then sigma (``names``).
+    Statistics are the coefficients, then SDs and correlations of the random effects, then sigma (``names``), where the
+    family has one.
 
     Parameters
     ----------
@@ -395,10 +396,14 @@ def parametric_bootstrap_stream(
     Raises
     ------
     InferenceError
-        Not a linear mixed model, other errors, or standard errors inside the draws.
+        Not a mixed model, other errors, or standard errors inside the draws.
     """
     from .lmer_kernel import LmerKernel, refuse_without_lmer
 
+    if spec.has_random_effects and not spec.is_lmer:
+        from .glmer_streams import parametric_stream
+
+        return parametric_stream(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
     refuse_without_lmer(spec)
     if want_se or errors != "iid":
         raise InferenceError(
