@@ -196,6 +196,7 @@ class model(Results):
         profile: Any = UNSET,
         holdout_group: Any = UNSET,
         scheme: Any = UNSET,
+        cluster: Any = UNSET,
         progress: Any = UNSET,
         cancel: Any = UNSET,
         **unknown: Any,
@@ -210,7 +211,8 @@ class model(Results):
         conf_level : float, default 0.95
             Between 0 and 1.
         errors : str, default "iid"
-            "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch); of linear mixed models "iid" or "CR0" to "CR2".
+            "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch); "CR0", "CR1", "CR1S" or "CR2" let whole clusters
+            scatter as they like. Linear mixed models have "iid" (with Satterthwaite's df), "kenward-roger" and the CR.
         null : float or sequence, default 0
             The value tested, one for all parameters or one each.
         alternative : {"two-sided", "greater", "less"}
@@ -225,6 +227,8 @@ class model(Results):
             Processes; the draws do not depend on it.
         save_resamples : bool, default True
             Keep the draws (``m.resamples``).
+        cluster : str or sequence, optional
+            Of "CR0" to "CR2": a column, or a label a row. A linear mixed model has its outermost grouping factor.
         verbose : bool
             Show a progress bar.
         progress, cancel
@@ -247,7 +251,8 @@ class model(Results):
             "conf_level": conf_level, "errors": errors, "null": null, "alternative": alternative, "n_boot": n_boot,
             "n_perm": n_perm, "ci_type": ci_type, "seed": seed, "n_jobs": n_jobs, "save_resamples": save_resamples,
             "k": k, "n_steps": n_steps, "verbose": verbose, "threshold": threshold, "profile": profile,
-            "holdout_group": holdout_group, "scheme": scheme, "progress": progress, "cancel": cancel,
+            "holdout_group": holdout_group, "scheme": scheme, "cluster": cluster, "progress": progress,
+            "cancel": cancel,
         }  # fmt: skip
         typed = _given(given) | unknown
         checked = check_infer_request(how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle)

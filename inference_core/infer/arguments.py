@@ -7,6 +7,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from inference_core.errors import InferenceError
 
 from .coefficient import check_level
@@ -157,6 +159,16 @@ def function(name: str, value: Any) -> Any:
     if value is None or callable(value):
         return value
     raise refuse(name, value, f"{name} is called with (done, total)", f"{name}=lambda done, total: print(done, total)")
+
+
+def labels(name: str, value: Any) -> Any:
+    """A column's name, or one label a row; None where there is none."""
+    if value is None or isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.ndim != 1 or array.size < 2:
+        raise refuse(name, value, f"{name} is a column's name, or one label a row", f"{name}='a column'")
+    return array
 
 
 def event(name: str, value: Any) -> Any:

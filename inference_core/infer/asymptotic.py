@@ -1,13 +1,15 @@
 """Asymptotic (Wald) inference: choose the covariance, choose the reference, and hand both to ``coefficient``.
 
 ``errors`` chooses the covariance: "iid" the model's own; "HC0" to "HC4" the sandwich; "hetero" HC3 for
-gaussian and HC0 for other families; "unequal_var" a variance per factor cell (Welch). The reference is t with
-n - p degrees of freedom where the dispersion is estimated, the normal where the family fixes it, and t with
-Satterthwaite's df for Welch.
+gaussian and HC0 for other families; "unequal_var" a variance per factor cell (Welch); "CR0" to "CR2" whole
+clusters that scatter as they like; "kenward-roger" the small-sample covariance of a linear mixed model. The
+reference is t with n - p degrees of freedom where the dispersion is estimated, the normal where the family fixes
+it, and t with Satterthwaite's df for Welch, clusters and linear mixed models.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -25,6 +27,7 @@ from .intervals.requirements import check_alternative
 from .sandwich import (
     CLUSTER_KINDS,
     INFLATION,
+    KENWARD_ROGER,
     check_error_type,
     covariance,
     disagreement_note,
@@ -36,9 +39,21 @@ from .sandwich import (
 from .spelling import nearest
 from .welch import welch_vcov_df
 
-ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var", *CLUSTER_KINDS)
+ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var", *CLUSTER_KINDS, KENWARD_ROGER)
 _ROUNDING = 1e-12  # a residual SD below this share of the largest response
 _Route = tuple[Array, Array | float, tuple[str, ...]]  # covariance, degrees of freedom, notes
+_REML_NOTE = (
+    "the fit is by maximum likelihood; Kenward and Roger's standard errors and degrees of freedom are those at the "
+    "REML optimum, method='reml'"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Further:
+    """What some errors read beside the fit."""
+
+    data: pl.DataFrame | None
+    cluster: str | Array | None
 
 
 def compute_params_asymptotic(
@@ -50,6 +65,7 @@ def compute_params_asymptotic(
     data: pl.DataFrame | None = None,
     null: float | Array = 0.0,
     alternative: str = "two-sided",
+    cluster: str | Array | None = None,
 ) -> InferenceState:
     """Wald inference for the fixed effects of a model: t, z or Satterthwaite's t, with robust errors by name.
 
@@ -60,14 +76,16 @@ def compute_params_asymptotic(
     conf_level : float
         Between 0 and 1.
     errors : str, optional
-        "iid" (None means the same), "HC0" to "HC4", "hetero" or "unequal_var"; of a linear mixed model "iid" or "CR0"
-        to "CR2", with Satterthwaite's degrees of freedom.
+        "iid" (None means the same), "HC0" to "HC4", "hetero" or "unequal_var"; of a linear mixed model "iid", which
+        has Satterthwaite's degrees of freedom, or "kenward-roger"; of both "CR0", "CR1", "CR1S" or "CR2".
     data : polars.DataFrame, optional
-        The original frame; "unequal_var" reads the factors' columns from it.
+        The original frame; "unequal_var" reads the factors' columns from it, and ``cluster`` its own.
     null : float, sequence or mapping
         The values tested: one for all, p of them, or by parameter name.
     alternative : {"two-sided", "greater", "less"}
         One-sided alternatives give one-sided limits; the other one is infinite.
+    cluster : str or (n,) array, optional
+        Of "CR0" to "CR2": a column, or a label a row. A linear mixed model has its outermost grouping factor.
 
     Returns
     -------
@@ -83,7 +101,9 @@ def compute_params_asymptotic(
     level = check_level(conf_level)
     null = resolve_null(null, bundle.X_names)
     kind = resolve_error_type("iid" if errors is None else errors, spec.family)
-    vcov, df, notes = _ROUTES[kind](spec, bundle, fit, data, kind)
+    if cluster is not None and kind not in CLUSTER_KINDS:
+        raise cluster_without_its_errors(kind)
+    vcov, df, notes = _ROUTES[kind](spec, bundle, fit, _Further(data, cluster), kind)
     se = standard_errors(vcov)
     table = coefficient_inference(fit.coef, se, df, level, null, alternative)
     return InferenceState(
@@ -102,20 +122,29 @@ def compute_params_asymptotic(
     )
 
 
+def cluster_without_its_errors(kind: str) -> InferenceError:
+    """The refusal of clusters beside errors that have no use for them."""
+    return InferenceError(
+        asked=f"cluster= with errors={kind!r}",
+        found=f"clusters take part in {', '.join(CLUSTER_KINDS)} alone",
+        remedy="errors='CR2', or leave cluster out",
+    )
+
+
 def resolve_error_type(errors: str, family: str = "gaussian") -> str:
     """The canonical name of an error structure.
 
     Parameters
     ----------
     errors : str
-        "iid", "HC0" to "HC4", "hetero", "unequal_var" or "CR0" to "CR2".
+        "iid", "HC0" to "HC4", "hetero", "unequal_var", "CR0" to "CR2" or "kenward-roger".
     family : str
         "hetero" is HC3 for gaussian, HC0 for every other family.
 
     Returns
     -------
     str
-        "iid", "HC0" to "HC4", "unequal_var", or "CR0" to "CR2".
+        "iid", "HC0" to "HC4", "unequal_var", "CR0" to "CR2" or "kenward-roger".
 
     Raises
     ------
@@ -162,7 +191,7 @@ def standard_errors(vcov: Array) -> Array:
     return np.sqrt(np.maximum(np.diag(vcov), 0.0))
 
 
-def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, kind: str) -> _Route:
     if spec.is_lmer:
         from inference_core.fit.mixed_df import mixed_df
 
@@ -172,23 +201,32 @@ def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind:
     return fit.vcov, reference_df(spec, fit), _unequal_scatter_note(spec, bundle, fit)
 
 
-def _sandwich(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
+def _sandwich(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, kind: str) -> _Route:
     check_error_type(spec, kind)
     parts = influence_parts(spec, bundle, fit)
     vcov = expand_square(covariance(parts, kind), estimable(fit), bundle.p)
     return vcov, reference_df(spec, fit), fixed_row_notes(bundle, fit, parts, kind)
 
 
-def _cluster(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: object, kind: str) -> _Route:
-    check_error_type(spec, kind)
+def _cluster(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, kind: str) -> _Route:
+    check_error_type(spec, kind, further.cluster)
     from .cluster_robust import cluster_robust
 
-    robust = cluster_robust(spec, bundle, fit, kind)
+    robust = cluster_robust(spec, bundle, fit, kind, further.cluster, further.data)
     return robust.vcov, robust.df(), ()
 
 
-def _welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, data: pl.DataFrame | None, kind: str) -> _Route:
-    return *resolve_welch(spec, bundle, fit, data), ()
+def _kenward_roger(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, kind: str) -> _Route:
+    check_error_type(spec, kind)
+    from inference_core.fit.mixed_df import mixed_df
+
+    found = mixed_df(spec, bundle, fit)
+    notes = () if spec.method == "reml" else (_REML_NOTE,)
+    return found.vcov_kenward_roger, found.kenward_roger(), notes
+
+
+def _welch(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, kind: str) -> _Route:
+    return *resolve_welch(spec, bundle, fit, further.data), ()
 
 
 _ROUTES = MappingProxyType(
@@ -197,6 +235,7 @@ _ROUTES = MappingProxyType(
         "unequal_var": _welch,
         **dict.fromkeys(INFLATION, _sandwich),
         **dict.fromkeys(CLUSTER_KINDS, _cluster),
+        KENWARD_ROGER: _kenward_roger,
     }
 )
 

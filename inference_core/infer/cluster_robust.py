@@ -1,8 +1,9 @@
-"""Cluster-robust covariance of the fixed effects of a linear mixed model: CR0, CR1 and CR2.
+"""Cluster-robust covariance of coefficients: CR0, CR1, CR1S and CR2.
 
-The bread is the model's own (X'V^-1X)^-1 and the residuals are marginal, y - Xb, as in R's clubSandwich. What is
-estimated stays the GLS estimate; only its covariance no longer rests on V being right. Source: Bell & McCaffrey
-(2002), Survey Methodology 28; Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36.
+For a linear mixed model the bread is its own (X'V^-1X)^-1 and the residuals are marginal, y - Xb; for lm and glm V is
+the inverse of the working weights, and a glm has its working residuals: in both the estimate stays what it is, and only
+its covariance no longer rests on V being right. As in R's clubSandwich, where the target of CR2 is V. Source: Bell &
+McCaffrey (2002), Survey Methodology 28; Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
+from scipy.linalg import solve_triangular
 
 from inference_core.errors import InferenceError
 from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.solvers.lmm.clusters import ClusterSums, cluster_sums
+from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, ModelSpec, RandomBlock
+from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
-from .outermost import is_within, outermost, rows_of_block
-from .sandwich import CLUSTER_KINDS
+from .cluster_labels import cluster_codes
+from .sandwich import CLUSTER_KINDS, check_error_type, estimable, score_and_weight
 from .spelling import nearest
-
-MIN_CLUSTERS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +34,7 @@ class ClusterRobust:
     kind: str
     n_clusters: int
     vcov: Array  # (p, p) NaN where a column was dropped
-    problem: MixedProblem
+    kept: Array  # (r,) columns that have an estimate
     sums: ClusterSums
 
     def df(self, L: Array | None = None) -> Array:
@@ -40,8 +42,24 @@ class ClusterRobust:
 
         NaN for rows that touch estimable columns nowhere.
         """
-        L = np.eye(self.problem.p) if L is None else L
-        return self.sums.df(self.problem.contrast_rows(L, "degrees of freedom of contrasts"))
+        return self.sums.df(self._rows(np.eye(self.vcov.shape[0]) if L is None else L))
+
+    def joint(self, L: Array) -> JointDf:
+        """Degrees of freedom and scale of the F of all rows of L (m, p) together, by approximate Hotelling's T^2.
+
+        F = scale (L b)'(L V L')^-1 (L b) / df1 on (df1, df2). Rows that repeat others do not count.
+        """
+        return self.sums.joint(self._rows(L))
+
+    def _rows(self, L: Array) -> Array:
+        L = np.atleast_2d(np.asarray(L, dtype=float))
+        p = self.vcov.shape[0]
+        if L.shape[1] != p:
+            raise InferenceError(
+                "degrees of freedom of contrasts", f"contrast rows of {L.shape[1]} weights for {p} coefficients",
+                "one weight a coefficient",
+            )  # fmt: skip
+        return L[:, self.kept]
 
 
 def cluster_robust(
@@ -50,30 +68,33 @@ def cluster_robust(
     fit: FitState,
     kind: str = "CR2",
     cluster: str | Array | None = None,
+    data: pl.DataFrame | None = None,
 ) -> ClusterRobust:
-    """Cluster-robust covariance of the fixed effects.
+    """Cluster-robust covariance of the fixed effects of an lm, a glm or a linear mixed model.
 
     Parameters
     ----------
     spec, bundle, fit
-        A fitted linear mixed model.
-    kind : {"CR2", "CR1", "CR0"}
+        A fitted model, its dispersion of no interest.
+    kind : {"CR2", "CR1S", "CR1", "CR0"}
         CR2 corrects the residuals of each cluster so that the covariance is unbiased if the model is right; CR1 is CR0
-        times J / (J - 1).
+        times J / (J - 1), and CR1S that times (n - 1) / (n - p).
     cluster : str or (n,) array, optional
-        A grouping factor of the model, or a label per row. Left out: the outermost grouping factor. Rows of
-        different clusters must share no random effect.
+        A grouping factor of the model, a column of ``data``, or a label per row. Left out: the outermost grouping
+        factor. Rows of different clusters must share no random effect.
+    data : polars.DataFrame, optional
+        The original frame.
 
     Returns
     -------
     ClusterRobust
-        ``vcov`` and ``df(L)``.
+        ``vcov``, ``df(L)`` and ``joint(L)``.
 
     Raises
     ------
     InferenceError
-        An unknown kind or factor; crossed factors without a cluster, or a cluster across which a random effect reaches;
-        fewer than 5 clusters; a generalized mixed model.
+        An unknown kind or column; crossed factors without a cluster, or a cluster across which a random effect reaches;
+        fewer than 5 clusters; a generalized mixed model; separated data.
     """
     asked = f"errors={kind!r}"
     if kind not in CLUSTER_KINDS:
@@ -82,22 +103,22 @@ def cluster_robust(
             asked, f"cluster-robust errors are {', '.join(CLUSTER_KINDS)}",
             f"did you mean {near!r}?" if near else "errors='CR2'",
         )  # fmt: skip
-    if bundle.re_metadata is not None and (spec.family != "gaussian" or spec.link != "identity"):
-        raise InferenceError(
-            asked,
-            f"a generalized mixed model ({spec.family}, {spec.link} link); these errors are built for linear ones",
-            "leave errors out",
-        )
+    check_error_type(spec, kind, cluster)
+    take = _of_mixed if bundle.re_metadata is not None else _of_independent
+    kept, sums, n = take(spec, bundle, fit, kind, cluster, data, asked)
+    J = sums.scores.shape[0]
+    scale = J / (J - 1.0) if kind in ("CR1", "CR1S") else 1.0
+    if kind == "CR1S":
+        scale *= (n - 1.0) / (n - kept.size)
+    return ClusterRobust(kind, J, expand_square(sums.vcov * scale, kept, bundle.p), kept, sums)
+
+
+def _of_mixed(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str, cluster: str | Array | None,
+    data: pl.DataFrame | None, asked: str,
+) -> tuple[Array, ClusterSums, int]:  # fmt: skip
     problem = MixedProblem.of(spec, bundle, fit, asked)
-    codes, name = _clusters(problem, bundle, cluster, asked)
-    _refuse_split_effects(problem, codes, name, asked)
-    J = int(codes.max()) + 1
-    if J < MIN_CLUSTERS:
-        raise InferenceError(
-            asked,
-            f"{name} has {J} clusters; fewer than {MIN_CLUSTERS} say too little about the spread between them",
-            "use the model's own errors, or how='boot'",
-        )
+    codes, _ = cluster_codes(bundle, cluster, data, asked, problem=problem)
     assert fit.theta is not None
     kept = problem.kept
     with one_blas_thread():
@@ -105,58 +126,29 @@ def cluster_robust(
             problem.X, problem.terms, problem.relative_factors(fit.theta), problem.y - problem.X @ fit.coef[kept],
             codes, fit.vcov[np.ix_(kept, kept)] / fit.sigma**2, weights=problem.weights, adjust=kind == "CR2",
         )  # fmt: skip
-    vcov = sums.vcov * (J / (J - 1.0) if kind == "CR1" else 1.0)
-    return ClusterRobust(kind, J, expand_square(vcov, kept, problem.p), problem, sums)
+    return kept, sums, problem.n
 
 
-def _clusters(
-    problem: MixedProblem, bundle: DataBundle, cluster: str | Array | None, asked: str
-) -> tuple[Array, str]:
-    """Codes 0 .. J - 1 over the rows that count, and what to call them."""
-    blocks = problem.re.blocks
-    if cluster is None:
-        codes, name = rows_of_block(problem, _outermost(problem, asked)), "the outermost grouping factor"
-    elif isinstance(cluster, str):
-        names = [block.group_name for block in blocks]
-        if cluster not in names:
-            near = nearest(cluster, names, "cluster")
-            raise InferenceError(
-                f"{asked} with cluster={cluster!r}",
-                f"the grouping factors are {', '.join(names)}",
-                f"did you mean {near!r}?" if near else "name one of them, or give a label per row",
-            )
-        codes, name = rows_of_block(problem, blocks[names.index(cluster)]), cluster
-    else:
-        labels = np.asarray(cluster)
-        if labels.shape == (bundle.n_total,) and bundle.n_total != bundle.n:
-            labels = labels[bundle.valid_mask]
-        if labels.shape != (bundle.n,):
-            raise InferenceError(
-                f"{asked} with a cluster per row",
-                f"{labels.shape[0] if labels.ndim else 0} labels for {bundle.n} rows",
-                "give one label a row",
-            )
-        codes, name = labels if problem.rows is None else labels[problem.rows], "the cluster given"
-    return np.unique(codes, return_inverse=True)[1].ravel(), name
-
-
-def _outermost(problem: MixedProblem, asked: str) -> RandomBlock:
-    block = outermost(problem)
-    if block is None:
-        names = ", ".join(problem.re.group_names)
+def _of_independent(
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str, cluster: str | Array | None,
+    data: pl.DataFrame | None, asked: str,
+) -> tuple[Array, ClusterSums, int]:  # fmt: skip
+    """Of an lm or a glm: weights W and working residuals W^-1 score, the bread (X'WX)^-1."""
+    if fit.is_separated:
         raise InferenceError(
-            asked,
-            f"the factors {names} are crossed: rows share random effects across any of them",
-            "give cluster= a label per row within which all of them lie, or use how='boot'",
+            asked, "separated data: some coefficients are infinite, and no scatter says how far",
+            "leave out or merge what separates; the fit's messages name it",
+        )  # fmt: skip
+    score, weight = score_and_weight(spec, bundle, fit)
+    rows = None if np.all(weight > 0) else np.flatnonzero(weight > 0)
+    codes, _ = cluster_codes(bundle, cluster, data, asked, rows=rows)
+    kept = estimable(fit)
+    X = bundle.X[:, kept]
+    if rows is not None:
+        X, score, weight = X[rows], score[rows], weight[rows]
+    with one_blas_thread():
+        inverse = solve_triangular(np.linalg.qr(np.sqrt(weight)[:, None] * X, mode="r"), np.eye(kept.size))
+        sums = cluster_sums(
+            X, (), (), score / weight, codes, inverse @ inverse.T, weights=weight, adjust=kind == "CR2"
         )
-    return block
-
-
-def _refuse_split_effects(problem: MixedProblem, codes: Array, name: str, asked: str) -> None:
-    for block in problem.re.blocks:
-        if not is_within(rows_of_block(problem, block), codes):
-            raise InferenceError(
-                asked,
-                f"levels of {block.group_name} lie in several clusters of {name}, so clusters are not independent",
-                "choose a cluster that holds every grouping factor, or use how='boot'",
-            )
+    return kept, sums, X.shape[0]

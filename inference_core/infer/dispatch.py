@@ -48,7 +48,7 @@ class InferResult:
 _PARAMS_ARGUMENTS = (
     "how", "spec", "bundle", "fit", "data", "conf_level", "errors", "null", "alternative", "link_override",
     "n_boot", "n_perm", "ci_type", "seed", "n_jobs", "save_resamples", "k", "scheme", "verbose", "progress",
-    "cancel",
+    "cancel", "cluster",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def dispatch_infer(
     scheme: str | None = None,
     progress: Any = None,
     cancel: Any = None,
+    cluster: Any = None,
 ) -> InferResult:
     """Send a request to the backend that answers it.
 
@@ -121,7 +122,7 @@ def dispatch_infer(
         asymp, boot, perm, cv, profile or joint.
     conf_level : float
         Between 0 and 1.
-    errors, null, alternative
+    errors, null, alternative, cluster
         As in ``asymptotic.compute_params_asymptotic``.
     last_op : str
         fit, explore, predict or simulate.

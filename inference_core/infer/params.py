@@ -17,7 +17,7 @@ from .cells import require_cell
 
 
 def _asymptotic(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[str, Any]) -> InferenceState:
-    wanted = ("conf_level", "errors", "data", "null", "alternative")
+    wanted = ("conf_level", "errors", "data", "null", "alternative", "cluster")
     return compute_params_asymptotic(spec, bundle, fit, **{name: ask[name] for name in wanted})
 
 
@@ -62,6 +62,7 @@ def dispatch_params_inference(
     verbose: bool = False,
     progress: Any = None,
     cancel: Any = None,
+    cluster: Any = None,
 ) -> InferenceState:
     """Inference for the parameters of a fitted model, by the method that ``how`` names.
 
@@ -73,7 +74,7 @@ def dispatch_params_inference(
         The fitted model.
     data : polars.DataFrame or None
         The original frame; Welch errors read the factors' columns from it.
-    conf_level, errors, null, alternative
+    conf_level, errors, null, alternative, cluster
         As in ``asymptotic.compute_params_asymptotic``.
     link_override, n_perm, k
         Of methods that are not built yet.

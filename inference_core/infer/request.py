@@ -15,11 +15,11 @@ from inference_core.errors import InferenceError
 from inference_core.states import Array, DataBundle, Frozen, ModelSpec
 
 from . import arguments
-from .asymptotic import ERROR_TYPES, resolve_error_type
+from .asymptotic import ERROR_TYPES, cluster_without_its_errors, resolve_error_type
 from .cells import HOWS, model_kind, require_cell
 from .coefficient import resolve_null
 from .intervals.requirements import ALTERNATIVES, CI_TYPES, check_interval_request
-from .sandwich import check_error_type
+from .sandwich import CLUSTER_KINDS, KENWARD_ROGER, check_error_type
 from .spelling import nearest
 from .welch import check_welch
 
@@ -33,11 +33,16 @@ class _Unset:
 
 UNSET = _Unset()
 
-DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca", "lmer": "expanded"})
+DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca", "lmer": "expanded", "glmer": "expanded"})
 
 # What is drawn anew; the first is the default.
 SCHEMES = MappingProxyType(
-    {("boot", "lm"): ("case",), ("boot", "glm"): ("case",), ("boot", "lmer"): ("parametric",)}
+    {
+        ("boot", "lm"): ("case",),
+        ("boot", "glm"): ("case",),
+        ("boot", "lmer"): ("parametric",),
+        ("boot", "glmer"): ("parametric",),
+    }
 )
 _ALL_SCHEMES = (
     "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "score_flip", "sign_flip",
@@ -51,12 +56,12 @@ _LOOP = frozenset({"seed", "n_jobs", "verbose", "progress", "cancel"})
 # Which arguments take part in which kind of inference.
 USES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "asymp": _ALWAYS | _TEST,
+        "asymp": _ALWAYS | _TEST | {"cluster"},
         "boot": _ALWAYS | _TEST | _LOOP | {"n_boot", "ci_type", "scheme", "save_resamples", "profile"},
         "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
         "cv": _ALWAYS | _LOOP | {"k", "holdout_group"},
         "profile": _ALWAYS | {"n_steps", "threshold", "verbose"},
-        "joint": _ALWAYS | {"errors"},
+        "joint": _ALWAYS | {"errors", "cluster"},
     }
 )
 ARGUMENTS = tuple(sorted(frozenset().union(*USES.values())))
@@ -81,7 +86,7 @@ class InferRequest(Frozen):
 
     how: str = "asymp"
     conf_level: float = 0.95
-    errors: str = "iid"  # canonical: iid, HC0 to HC4, unequal_var
+    errors: str = "iid"  # canonical: iid, HC0 to HC4, unequal_var, CR0 to CR2, kenward-roger
     null: float | Array = 0.0  # one for all, or (p,)
     alternative: str = "two-sided"
     n_boot: int = 999
@@ -97,6 +102,7 @@ class InferRequest(Frozen):
     profile: bool = False
     holdout_group: str | None = None
     scheme: str | None = None
+    cluster: Any = None  # a column's name, or a label a row
     progress: Any = None
     cancel: Any = None
     given: frozenset[str] = frozenset()  # what the user typed, beside ``how``
@@ -106,7 +112,7 @@ class InferRequest(Frozen):
         names = (
             "how", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm", "ci_type", "seed",
             "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress",
-            "cancel",
+            "cancel", "cluster",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
 
@@ -214,6 +220,7 @@ _CHECKS = MappingProxyType(
         "scheme": lambda name, value: None if value is None else arguments.word(name, value, _ALL_SCHEMES),
         "progress": arguments.function,
         "cancel": arguments.event,
+        "cluster": arguments.labels,
     }
 )
 
@@ -233,7 +240,15 @@ def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
 
 
 def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
-    check_error_type(spec, request.errors)
+    if request.cluster is not None and request.errors not in CLUSTER_KINDS:
+        raise cluster_without_its_errors(request.errors)
+    if request.how in ("boot", "perm") and request.errors in (*CLUSTER_KINDS, KENWARD_ROGER):
+        raise InferenceError(
+            asked=f".infer(how={request.how!r}, errors={request.errors!r})",
+            found=f"{request.errors} errors go with how='asymp'",
+            remedy=f"how='asymp', errors={request.errors!r}, or leave errors out",
+        )
+    check_error_type(spec, request.errors, request.cluster)
     if request.errors == "unequal_var" and request.how == "asymp" and bundle is not None:
         check_welch(spec, bundle)
     if request.how != "boot" or request.errors == "iid":

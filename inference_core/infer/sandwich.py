@@ -104,22 +104,39 @@ INFLATION: MappingProxyType[str, Callable[[Array, float, int], Array]] = Mapping
 DIVIDES_BY_ONE_MINUS_H = frozenset({"HC2", "HC3", "HC4"})
 
 
-CLUSTER_KINDS = ("CR0", "CR1", "CR2")  # see cluster_robust
+CLUSTER_KINDS = ("CR0", "CR1", "CR1S", "CR2")  # see cluster_robust
+KENWARD_ROGER = "kenward-roger"  # see fit.mixed_df
 
 
-def check_error_type(spec: ModelSpec, kind: str) -> None:
+def check_error_type(spec: ModelSpec, kind: str, cluster: object = None) -> None:
     """Refuse errors that belong to another kind of model: clusters need groups, and HC independent rows.
+
+    ``cluster`` is what was given as such, None where nothing was.
 
     Raises
     ------
     InferenceError
         With the kind that does fit.
     """
-    if kind in CLUSTER_KINDS and not spec.has_random_effects:
+    if kind in CLUSTER_KINDS and not spec.has_random_effects and cluster is None:
         raise InferenceError(
             asked=f"errors={kind!r}",
-            found="cluster-robust errors belong to mixed models; this one has no groups",
-            remedy="errors='HC3' for independent rows",
+            found="cluster-robust errors need clusters, and this model has no groups",
+            remedy=f"errors={kind!r} with cluster= the column that tells them; errors='HC3' for independent rows",
+        )
+    if kind in CLUSTER_KINDS and spec.has_random_effects and not spec.is_lmer:
+        raise InferenceError(
+            asked=f"errors={kind!r}",
+            found=f"a generalized mixed model ({spec.family}, {spec.link} link); cluster-robust errors are built for "
+            "lm, glm and lmer",
+            remedy="leave errors out",
+        )
+    if kind == KENWARD_ROGER and not spec.is_lmer:
+        what = "is a generalized one" if spec.has_random_effects else "has no random effects"
+        raise InferenceError(
+            asked=f"errors={kind!r}",
+            found=f"Kenward and Roger's method is for linear mixed models; this model {what}",
+            remedy="leave errors out",
         )
     if kind in INFLATION and spec.has_random_effects:
         raise InferenceError(
@@ -163,7 +180,7 @@ def sandwich_vcov(spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str)
 
 def influence_parts(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Influence:
     """Factor the weighted design once; every HC kind, and the rows of leverage 1, follow from it."""
-    score, weight = _score_and_weight(spec, bundle, fit)
+    score, weight = score_and_weight(spec, bundle, fit)
     root = np.sqrt(weight)
     scaled = np.divide(score, root, out=np.zeros_like(root), where=root > 0)
     columns = estimable(fit)
@@ -192,7 +209,7 @@ def estimable(fit: FitState) -> Array:
     return np.flatnonzero(np.isfinite(fit.coef))
 
 
-def _score_and_weight(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[Array, Array]:
+def score_and_weight(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> tuple[Array, Array]:
     """(n,) W r and W, up to the dispersion, which cancels.
 
     From the score itself, since the working residual (y - mu) / (dmu/deta) is 0/0 where mu saturates.

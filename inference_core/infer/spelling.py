@@ -31,7 +31,16 @@ KNOWN_AS = MappingProxyType(
             ">": "greater",
             "<": "less",
         },
-        "errors": {"robust": "hetero", "white": "HC0", "welch": "unequal_var", "classical": "iid"},
+        "errors": {
+            "robust": "hetero",
+            "white": "HC0",
+            "welch": "unequal_var",
+            "classical": "iid",
+            "kr": "kenward-roger",
+            "satterthwaite": "iid",
+            "cluster": "CR2",
+            "stata": "CR1S",
+        },
         "scheme": {"cases": "case", "pairs": "case", "rows": "case"},
         "argument": {
             "level": "conf_level",

@@ -210,7 +210,7 @@ def test_error_types(errors, family, resolved):
 
 def test_cluster_robust_errors_need_groups():
     m = model("mpg ~ wt", load_dataset("mtcars")).fit()
-    with pytest.raises(InferenceError, match="this one has no groups"):
+    with pytest.raises(InferenceError, match="this model has no groups"):
         compute_params_asymptotic(m.spec, m.bundle, m.fit_state, 0.95, errors="CR2")
 
 

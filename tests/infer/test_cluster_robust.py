@@ -196,7 +196,7 @@ def crossed(seed=0):
         ("y ~ x + (1 | a / b)", nested(), {"cluster": "a:b"}, "levels of a lie in several clusters"),
         ("y ~ x + (1 | a)", nested(), {"cluster": "aa"}, "did you mean 'a'"),
         ("y ~ x + (1 | a)", nested(), {"cluster": np.arange(5)}, "5 labels for 72 rows"),
-        ("y ~ x + (1 | a)", nested(), {"kind": "CR9"}, "CR0, CR1, CR2"),
+        ("y ~ x + (1 | a)", nested(), {"kind": "CR9"}, "CR0, CR1, CR1S, CR2"),
         ("y ~ x + (1 | b)", nested(), {}, "fewer than 5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Sums over clusters of a linear mixed model's scores, adjusted for the leverage of each cluster (CR0 and CR2).
+"""Sums over clusters of a linear (mixed) model's scores, adjusted for the leverage of each cluster (CR0 and CR2).
 
 In rows scaled by the root of their weights V_j = I + Z_j Sigma Z_j' for cluster j, and both V_j and X_j (X'V^-1X)^-1
 X_j' are the identity and nothing outside the span of [Z_j, X_j]. A QR of [Z_j T, X_j, e_j] therefore brings every
@@ -14,9 +14,11 @@ import numpy as np
 
 from inference_core.states import Array
 
+from .denominator import JointDf
 from .dense import Term
 
 _CHUNK = 2_000_000  # numbers in one stack of clusters
+_REPEATED = 1e-10  # share of the largest variance below which a combination of rows repeats others
 _NO_FREEDOM = 1e-8  # 1 - leverage below which a direction within a cluster has no residual
 
 
@@ -53,6 +55,43 @@ class ClusterSums:
         with np.errstate(invalid="ignore", divide="ignore"):
             return mean**2 / squares
 
+    def joint(self, L: Array) -> JointDf:
+        """Degrees of freedom of all rows of L (m, p) together, the model's V taken for the truth.
+
+        With D = S^-1/2 (L vcov L') S^-1/2, S its mean, eta = q (q + 1) / sum of the variances of D's entries makes
+        eta D close to a Wishart matrix, and (eta - q + 1) / (eta q) times the Wald statistic to an F on (q, eta - q +
+        1): Hotelling's T^2 where D is Wishart. Source: Tipton & Pustejovsky (2015), J. Educ. Behav. Stat. 40; the same,
+        (2018), J. Bus. Econ. Stat. 36, the test "AHT".
+        """
+        U = np.atleast_2d(L) @ self.bread
+        mean = self._kernel(U)
+        w, V = np.linalg.eigh(mean)
+        keep = w > _REPEATED * max(float(w[-1]), 0.0)
+        q = int(np.count_nonzero(keep))
+        if q == 0:
+            return JointDf(0, float("nan"))
+        U = (V[:, keep] / np.sqrt(w[keep])).T @ U  # rows whose variances are uncorrelated, of mean 1
+        own = np.einsum("sp,jpq,tq->jst", U, self.spreads, U, optimize=True)
+        h = np.einsum("jpq,sq->jsp", self.overlaps, U) @ np.linalg.cholesky(self.bread)
+        A = np.einsum("jsa,jtb->satb", h, h, optimize=True)
+        shared = h @ h.transpose(0, 2, 1)
+        total = np.sum(A**2) + np.einsum("satb,tasb->", A, A)  # K_ij = h_i h_j', all pairs; then those with i = j
+        total += float(np.sum(_entries(own - shared) - _entries(shared)))
+        eta = q * (q + 1.0) / total
+        df2 = float(eta - q + 1.0)
+        return JointDf(q, df2, df2 / float(eta)) if df2 > 0 else JointDf(q, float("nan"), float("nan"))
+
+    def _kernel(self, U: Array) -> Array:
+        """Mean of U (sum of scores times themselves) U' under the model (m, m), the rows of U times M given."""
+        G = np.einsum("jpq,mq->jmp", self.overlaps, U)
+        spread = np.einsum("sp,jpq,tq->st", U, self.spreads, U, optimize=True)
+        return spread - np.einsum("jsp,pq,jtq->st", G, self.bread, G, optimize=True)
+
+
+def _entries(K: Array) -> Array:
+    """(J,) tr(K)^2 + tr(K K): the variances of the entries of x y', summed, for each K (J, q, q)."""
+    return np.einsum("jss->j", K) ** 2 + np.einsum("jst,jts->j", K, K)
+
 
 def cluster_sums(
     X: Array, terms: Sequence[Term], T: Sequence[Array], e: Array, cluster: Array, bread: Array, *,
@@ -64,7 +103,7 @@ def cluster_sums(
     ----------
     X : (n, p) array
     terms : sequence of Term
-        Every level of a term lies within one cluster.
+        Every level of a term lies within one cluster; none for a model without random effects.
     T : sequence of (k, k) arrays
         Relative factor of each term, in the units of the data.
     e : (n,) array
@@ -155,7 +194,8 @@ def _stacks(
     root = np.ones((X.shape[0], 1)) if weights is None else np.sqrt(weights)[:, None]
     effects = [root * (term.Z @ t) for term, t in zip(terms, T, strict=True)]
     rest = root * np.column_stack([X, e])
-    local, widths = zip(*(_positions(term, cluster, J) for term in terms), strict=True)
+    placed = [_positions(term, cluster, J) for term in terms]
+    local, widths = [place for place, _ in placed], [width for _, width in placed]
     order = np.argsort(cluster, kind="stable")
     sizes = np.bincount(cluster, minlength=J)
     starts = np.cumsum(sizes) - sizes
