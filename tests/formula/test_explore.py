@@ -69,6 +69,13 @@ def test_weights(text, labels, rows):
     np.testing.assert_allclose(matrix, rows, atol=1e-15)  # thirds and halves, rounded once
 
 
+def test_everything_and_slopes():
+    assert parse_explore("1").focal == ()
+    assert parse_explore("1 ~ g").conditions[0].variables[0].name == "g"
+    slope = parse_explore("slope(x@[1, 2]) ~ g").focal[0]
+    assert (slope.contrast.method, slope.variables[0].at.values) == ("slope", (1.0, 2.0))
+
+
 def test_cells_of_two_factors():
     cells = [("A", "C"), ("A", "D"), ("B", "C"), ("B", "D")]
     labels, matrix = weights("a:b[A:C - B:D]", cells)
@@ -116,6 +123,7 @@ def test_named_contrasts_compare(k, method):
         ("pairwise(x, 2)", 1, "pairwise(x)"),
         ("g[A - B", 8, "joined by + and -"),
         ("g[* - *]", 3, "two *"),
+        ("slope(x):pairwise(g)", 1, "x ~ pairwise(group)"),
         ("x;y", 2, "no meaning"),
         ("x'", 2, "close the '"),
         ("__import__('os').system('x')", 1, "no function"),

@@ -1,10 +1,10 @@
 """The grammar of ``explore``.
 
-query       effect [~ condition (+ condition)*]
+query       effect [~ condition (+ condition)*];  1 as the effect is the mean over everything
 effect      part (: part)*                  several calls joined by ":" are interaction contrasts
 condition   variable | call
 part        call | variable (: variable)* [ "[" row (, row)* "]" ]
-call        pairwise(x) revpairwise(x) sequential(x) sum(x) deviation(x) helmert(x)
+call        pairwise(x) revpairwise(x) sequential(x) sum(x) deviation(x) helmert(x) slope(x)
             poly(x [, degree]) treatment(x [, ref = level]); x may be a:b
 variable    name [@ value | @ [value, ...] | @ range(n) | @ quantile(n)]
 row         [weight *] cell (+|- [weight *] cell)*;  a cell is level (: level)*, (cell + cell): their average, or *
@@ -20,6 +20,8 @@ from .query import At, Cell, Combination, Contrast, ExploreQuery, Group, Part, V
 from .tokens import Token, refuse, tokenize
 
 MAX_POINTS = 1_000  # of range() and quantile()
+SLOPE = "slope"  # a number's own slope, as distinct from a comparison of its values
+FUNCTIONS = (*METHODS, SLOPE)
 _SYNONYMS = {"pairs": "pairwise", "consec": "sequential", "trt.vs.ctrl": "treatment", "eff": "sum", "del.eff": "sum"}
 
 
@@ -83,7 +85,7 @@ class _Reader:
     def query(self) -> ExploreQuery:
         if self.at.kind == "end":
             raise self.stop("nothing to explore", 'name a column, as "x", or a comparison, as "pairwise(group)"')
-        focal = self.effect()
+        focal = [] if self.everything() else self.effect()
         conditions: list[Part] = []
         if self.accept("~"):
             conditions.append(self.condition())
@@ -93,6 +95,13 @@ class _Reader:
             raise self.stop(f"{self.seen()} after the end of the question", self.continuation())
         self.refuse_repeats(focal, conditions)
         return ExploreQuery(self.text, tuple(focal), tuple(conditions))
+
+    def everything(self) -> bool:
+        """Whether the effect is a 1, which is taken."""
+        after = self.tokens[min(self.position + 1, len(self.tokens) - 1)]
+        found = self.at.value == "1" and (after.kind == "end" or after.value == "~")
+        self.position += found
+        return found
 
     def continuation(self) -> str:
         if self.is_op("*"):
@@ -116,6 +125,10 @@ class _Reader:
         if len(parts) == 1:
             return parts
         if all(called):
+            for part in parts:
+                if part.contrast is not None and part.contrast.method == SLOPE:
+                    raise refuse(self.text, part.contrast.start, "a slope inside an interaction of comparisons",
+                                 "the difference of slopes is x ~ pairwise(group)")  # fmt: skip
             return parts
         if any(called):
             name = next(part for part in parts if part.contrast is None).variables[0]
@@ -145,10 +158,10 @@ class _Reader:
 
     def call(self) -> Part:
         name = self.take()
-        method = name.value if name.value in METHODS else _SYNONYMS.get(name.value)
+        method = name.value if name.value in FUNCTIONS else _SYNONYMS.get(name.value)
         if method is None:
-            near = suggest(name.value, METHODS)
-            raise refuse(self.text, name.start, f"no function {name.value!r}; there are {', '.join(METHODS)}",
+            near = suggest(name.value, FUNCTIONS)
+            raise refuse(self.text, name.start, f"no function {name.value!r}; there are {', '.join(FUNCTIONS)}",
                          f"did you mean {near}(...)?" if near else "columns go without parentheses")  # fmt: skip
         self.take()  # the parenthesis that is_call has seen
         variables = [self.variable()]
