@@ -65,9 +65,8 @@ class GlmerProblem:
         blocks = self.re.split_effects(fit.u)
         u = np.concatenate([b[keep].ravel() for b, keep in zip(blocks, self.levels, strict=True)]) / scale
         J = self.reported_by_working(x)
-        back = np.linalg.inv(J)
-        H = back.T @ fit.hessian @ back
-        return Optimum(x, u, fit.criterion, back.T @ fit.gradient, H, 0.0, fit.converged, fit.n_iter)
+        H = J.T @ fit.hessian @ J
+        return Optimum(x, u, fit.criterion, J.T @ fit.gradient, H, 0.0, fit.converged, fit.n_iter)
 
     def refit(self, fit: FitState, y: Array, **options: Any) -> Refits:
         """Estimates for other responses y (B, n), rows of the bundle, theta absolute; warm from the fit."""

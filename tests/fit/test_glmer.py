@@ -12,6 +12,7 @@ from inference_core.families import default_link, get_family
 from inference_core.fit.glm import fit_glm
 from inference_core.fit.glmer import fit_glmer
 from inference_core.fit.glmer_problem import glmer_problem
+from inference_core.solvers.glmm.fit import hessian
 
 J, M = 24, 8
 
@@ -167,6 +168,9 @@ def test_refits_start_from_the_state():
         found = problem.solver.evaluate(optimum.x[None], optimum.u[None])
         np.testing.assert_allclose(found.gradient[0], optimum.gradient, atol=1e-5)
         np.testing.assert_allclose(found.u[0], optimum.u, atol=1e-7)
+        H = hessian(problem.solver, optimum.x, optimum.u, np.linalg.inv(optimum.hessian))
+        # the same differences of the gradient, at steps that follow another guess
+        np.testing.assert_allclose(optimum.hessian, H, rtol=1e-4, atol=1e-5 * np.max(np.abs(H)))
         other = frame(2)
         Y = np.stack([bundle.y, other[y].to_numpy().astype(float)])
         lanes = problem.refit(f, Y, tol=1e-12)
