@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,11 +130,23 @@ class RNG:
         return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
 
     def permutations(self, start: int, stop: int, n: int) -> Array:
-        """Shuffles ``start .. stop - 1``: (stop - start, n) int64, each row a permutation of 0 .. n - 1."""
+        """Shuffles ``start .. stop - 1``: (stop - start, n) int64, each row a permutation of 0 .. n - 1.
+
+        The order of n random keys that carry their own number in the low bits: one sort of whole rows, three times as
+        fast as shuffling each, and no two keys are equal.
+        """
         if stop <= start:
             return np.empty((0, n), np.int64)
-        return self.rows(start, stop, n, lambda g, b: g.permuted(np.tile(np.arange(n), (b, 1)), axis=1),
-                         Purpose.PERMUTATION)  # fmt: skip
+        return self.rows(start, stop, n, partial(_sorted_keys, n), Purpose.PERMUTATION)
+
+    def signs(self, start: int, stop: int, n: int) -> Array:
+        """Coin flips ``start .. stop - 1``: (stop - start, n) float64, -1 or 1.
+
+        Float, because every use is a matrix product; one bit of the generator each.
+        """
+        if stop <= start:
+            return np.empty((0, n))
+        return self.rows(start, stop, n, partial(_coins, n), Purpose.SIGN)
 
     def _bits(self, purpose: int, i: int) -> Any:
         return SFC64(SeedSequence(self.seed, spawn_key=(*self.path, int(purpose), i)))
@@ -152,6 +165,25 @@ class RNG:
             index = (words >> np.uint64(32)) * size + (((words & low) * size) >> np.uint64(32))
         index >>= np.uint64(32)
         return index.view(np.int64)
+
+
+def _sorted_keys(n: int, generator: Generator, rows: int) -> Array:
+    """(rows, n) permutations from sorted keys."""
+    low = np.uint64((1 << max(n - 1, 1).bit_length()) - 1)
+    keys = generator.bit_generator.random_raw(rows * n).reshape(rows, n)
+    keys &= ~low
+    keys |= np.arange(n, dtype=np.uint64)
+    keys.sort(axis=1)
+    keys &= low
+    return keys.view(np.int64)
+
+
+def _coins(n: int, generator: Generator, rows: int) -> Array:
+    """(rows, n) signs from single bits."""
+    words = -(-n // 64)
+    raw = generator.bit_generator.random_raw(rows * words).astype("<u8", copy=False).view(np.uint8)
+    bits = np.unpackbits(raw.reshape(rows, 8 * words), axis=1, count=n)
+    return 2.0 * bits - 1.0
 
 
 def count_rows(indices: Array, n: int, owned: bool = False) -> Array:

@@ -16,7 +16,8 @@ from inference_core.states.base import Array
 def update_params(family: Family, y: Array, mu: Array, weights: Array, params: Array) -> tuple[Array, Array]:
     """Maximum-likelihood parameters (b, k) at given means (b, n), and which lanes have one (b,) bool.
 
-    ``weights`` (b, n) are counts times prior weights, ``params`` (b, k) where to start.
+    ``y`` is (n,), or (b, n) with one response a lane; ``weights`` (b, n) are counts times prior weights, ``params`` (b, k)
+    where to start.
     """
     if family.name == "negative_binomial":
         theta, usable = _theta(y, mu, weights, params[:, 0])
@@ -33,10 +34,15 @@ def _theta(y: Array, mu: Array, w: Array, start: Array) -> tuple[Array, Array]:
     """
     theta = np.clip(start, 1e-6, 0.1 * THETA_MAX)
     values, which = np.unique(y, return_inverse=True)  # counts repeat, and digamma is the dear part
-    tally = w @ np.eye(len(values))[which]
+    which = which.reshape(y.shape)
+    if y.ndim == 1:
+        tally = w @ np.eye(len(values))[which]
+    else:
+        tally = np.stack([np.bincount(row, weight, len(values)) for row, weight in zip(which, w, strict=True)])
     active = np.arange(len(theta))
     for _ in range(60):
-        step = _theta_step(theta[active], y, mu[active], w[active], values, tally[active])
+        own = y if y.ndim == 1 else y[active]
+        step = _theta_step(theta[active], own, mu[active], w[active], values, tally[active])
         theta[active] = np.clip(theta[active] * np.exp(step), 1e-6, THETA_MAX)
         active = active[(np.abs(step) > 1e-13) & (theta[active] < THETA_MAX)]
         if not active.size:

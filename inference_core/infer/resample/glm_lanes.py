@@ -41,9 +41,10 @@ WEAK_PIVOT = 1e-9  # of the first information matrix: the rank of such a resampl
 class Lanes:
     """The state of one batch of refits: which lanes still run, where they are, what became of them."""
 
-    def __init__(self, kernel: GlmKernel, counts: Array) -> None:
+    def __init__(self, kernel: GlmKernel, counts: Array, responses: Array | None = None) -> None:
         b, r = len(counts), kernel.kept.size
         self.kernel, self.counts = kernel, counts
+        self.responses = responses  # (b, n) where every lane has a response of its own
         self.case_weights = counts if kernel.weights is None else counts * kernel.weights
         self.beta = np.zeros((b, r))  # in the basis, from the full fit
         self.status = np.full(b, DRAW_NOT_CONVERGED, np.int8)
@@ -54,6 +55,10 @@ class Lanes:
         self.bounds = family.eta_bounds
         self.separable = can_separate(family)
         self.params = np.tile(np.asarray(family.params, float), (b, 1)) if family.estimated else None
+
+    def y_of(self, lanes: Any) -> Array:
+        """The response of these lanes: (n,) one for all, or (b, n)."""
+        return self.kernel.y if self.responses is None else self.responses[lanes]
 
     def family_of(self, lanes: Array) -> Family:
         """The family, with these lanes' own parameters as columns where a refit estimates them."""
@@ -85,7 +90,12 @@ class Lanes:
 
     def _first_step(self) -> tuple[Array, Array, Array]:
         kernel = self.kernel
-        if kernel.first is None:
+        if self.responses is not None:
+            everyone = np.arange(len(self.counts))
+            s, w = self.family_of(everyone).score_weight(kernel.linear_predictor(self.beta), self.responses)
+            s, w = _drop_absent(np.array(s), np.array(w), self.case_weights)
+            packed = _normal_equations(kernel, self.case_weights * w, self.case_weights * s)
+        elif kernel.first is None:
             packed = _normal_equations(kernel, self.counts * kernel.working, self.counts * kernel.score)
         else:
             packed = kernel.first @ self.counts.T
@@ -114,7 +124,7 @@ class Lanes:
             beta = self.beta[active]
             family = self.family_of(active)
             eta = kernel.linear_predictor(beta)
-            s, w = family.score_weight(eta, kernel.y)
+            s, w = family.score_weight(eta, self.y_of(active))
             if not self.canonical:
                 s, w = _drop_absent(s, w, cases)
             s *= cases
@@ -124,10 +134,11 @@ class Lanes:
             if turn > 3 and not self.canonical:  # Fisher scoring may be slow, or swing around the maximum
                 slow = np.flatnonzero(decrement > 0.01 * before)
                 if slow.size:
-                    self._newton(self.family_of(active[slow]), slow, eta, s, cases, step, decrement)
+                    self._newton(self.family_of(active[slow]), slow, self.y_of(active[slow]), eta, s, cases, step,
+                                 decrement)  # fmt: skip
             worse = ~(decrement <= 1.5 * np.maximum(before, 1e-6 * phi))
             if worse.any():
-                worse = self._rose(family, worse, settled, eta, cases)
+                worse = self._rose(family, worse, active, settled, eta, cases)
             worse |= self._outside(eta, cases)
             moved = ~worse
             self.beta[active[worse]] = 0.5 * (beta[worse] + settled[worse])
@@ -149,8 +160,9 @@ class Lanes:
                 active, settled, cases, before = active[on], settled[on], cases[on], before[on]
 
     def _newton(
-        self, family: Family, slow: Array, eta: Array, score: Array, cases: Array, step: Array, decrement: Array
-    ) -> None:
+        self, family: Family, slow: Array, y: Array, eta: Array, score: Array, cases: Array, step: Array,
+        decrement: Array,
+    ) -> None:  # fmt: skip
         """Put steps with the observed information in the place of Fisher's for ``slow`` lanes, where it is definite.
 
         The information by central differences of the score, as in the single fit.
@@ -158,7 +170,7 @@ class Lanes:
         kernel, at, count = self.kernel, eta[slow], cases[slow]
         h = 1e-5 * np.maximum(1e-3, np.abs(at))
         with np.errstate(all="ignore"):
-            low, high = family.score_weight(at - h, kernel.y)[0], family.score_weight(at + h, kernel.y)[0]
+            low, high = family.score_weight(at - h, y)[0], family.score_weight(at + h, y)[0]
             observed = np.where(count > 0, (low - high) / (2.0 * h), 0.0) * count
         known = np.isfinite(observed).all(1)
         observed[~known] = 0.0
@@ -167,12 +179,14 @@ class Lanes:
         fine = known & np.isfinite(length) & (worst > WEAK_PIVOT)
         step[slow[fine]], decrement[slow[fine]] = better[fine], length[fine]
 
-    def _rose(self, family: Family, worse: Array, settled: Array, eta: Array, cases: Array) -> Array:
+    def _rose(
+        self, family: Family, worse: Array, active: Array, settled: Array, eta: Array, cases: Array
+    ) -> Array:
         """Which of the lanes flagged ``worse`` have a larger deviance than at their last accepted point, or none."""
         at = np.flatnonzero(worse)
         if self.params is not None:
             family = _family_at(family, np.column_stack([np.ravel(column)[at] for column in family.params]))
-        y = self.kernel.y
+        y = self.y_of(active[at])
         now = _deviance(family, eta[at], y, cases[at])
         then = _deviance(family, self.kernel.linear_predictor(settled[at]), y, cases[at])
         rose = np.zeros_like(worse)
@@ -217,8 +231,9 @@ class Lanes:
             eta = kernel.linear_predictor(self.beta[active])
             cases = self.case_weights[active]
             # A row that was not drawn may have an impossible mean; it must not spoil the sums it is no part of.
-            mu = np.where(cases > 0, kernel.family.link.inverse(eta), kernel.y)
-            updated, usable = update_params(kernel.family, kernel.y, mu, cases, self.params[active])
+            y = self.y_of(active)
+            mu = np.where(cases > 0, kernel.family.link.inverse(eta), y)
+            updated, usable = update_params(kernel.family, y, mu, cases, self.params[active])
             self.status[active[~usable]] = DRAW_NOT_CONVERGED
             change = np.abs(updated / self.params[active] - 1.0).max(1)
             self.params[active] = updated
@@ -227,7 +242,7 @@ class Lanes:
                 return
             cases = self.case_weights[active]
             eta = kernel.linear_predictor(self.beta[active])
-            s, w = _drop_absent(*self.family_of(active).score_weight(eta, kernel.y), cases)
+            s, w = _drop_absent(*self.family_of(active).score_weight(eta, self.y_of(active)), cases)
             s *= cases
             w *= cases
             step, decrement, _ = _solve(_normal_equations(kernel, w, s), kernel.kept.size)
@@ -251,7 +266,7 @@ class Lanes:
         if rows.size < kernel.kept.size:
             return
         data = (
-            kernel.design[rows], kernel.y[rows], kernel.family, self.case_weights[lane, rows],
+            kernel.design[rows], np.asarray(self.y_of(lane))[rows], kernel.family, self.case_weights[lane, rows],
             None if kernel.offset is None else kernel.offset[rows],
         )  # fmt: skip
         if self.params is None:

@@ -117,8 +117,8 @@ class GlmKernel(Frozen):
         """Resamples of one call, a power of two: some five (chunk, n) arrays of 1 MiB are alive at once."""
         return chunk_rows(self.n, self.kept.size, least=32)
 
-    def refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
-        """Refit on resamples given as counts (b, n).
+    def refit(self, counts: Array, responses: Array | None = None) -> tuple[Array, Array, Array | None]:
+        """Refit on resamples given as counts (b, n), or to ``responses`` (b, n) of their own.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class GlmKernel(Frozen):
             Standard errors of each resample by ``errors``, if the kernel was built with ``want_se``.
         """
         with one_blas_thread():
-            lanes = Lanes(self, counts)
+            lanes = Lanes(self, counts, responses)
             lanes.run()
             coef = self.coef + (self.r_inverse @ lanes.beta.T).T
             failed = lanes.status != DRAW_OK
@@ -154,7 +154,7 @@ class GlmKernel(Frozen):
     def _standard_errors(self, lanes: Lanes, good: Array) -> Array:
         """(b, r) at the estimate; classical by the inverse information and the Pearson dispersion, or robust."""
         family, counts = lanes.family_of(good), lanes.counts[good]
-        s, w = _clean(*family.score_weight(self.linear_predictor(lanes.beta[good]), self.y))
+        s, w = _clean(*family.score_weight(self.linear_predictor(lanes.beta[good]), lanes.y_of(good)))
         size = counts.sum(1) if self.weights is None else counts @ (self.weights > 0)
         r = self.kept.size
         df = np.where(size > r, size - r, np.nan)
