@@ -6,12 +6,16 @@ produce, under the names the case uses. Nothing knows a case by its name: the co
 
 from __future__ import annotations
 
+from inference_core.infer.cells import BUILT
+
 from .answer import Answer
 from .bootstrap import bootstrap_ci, bootstrap_refits, jackknife
 from .case import Case, load_cases
 from .glm import glm_fit
 from .lm import lm_fit, lm_influence, lm_nulls
-from .monte_carlo import mc_bootstrap_cases
+from .mixed import glmer_fit, lmer_fit, ranef, within_reach
+from .mixed_inference import lm_cluster_robust, lmer_cluster_robust, lmer_df
+from .monte_carlo import mc_bootmer_parametric, mc_bootstrap_cases
 from .robust import robust_errors
 from .welch import welch_k_group, welch_two_group
 
@@ -28,15 +32,25 @@ ANSWERS = {
     "resample.bootstrap_ci": bootstrap_ci,
     "resample.jackknife": jackknife,
     "mc.bootstrap_cases": mc_bootstrap_cases,
+    "lm.cluster_robust": lm_cluster_robust,
+    "lmer.fit": lmer_fit,
+    "lmer.ranef": ranef,
+    "lmer.df": lmer_df,
+    "lmer.cluster_robust": lmer_cluster_robust,
+    "glmer.fit": glmer_fit,
+    "glmer.ranef": ranef,
+    "mc.bootmer_parametric": mc_bootmer_parametric,
 }
 
-# Quantities that also come for mixed models: this version answers those of lm and glm.
-FIXED_EFFECTS_ONLY = {"lm", "glm"}
+# What a quantity asks of .infer(); a case waits where that is not built for its kind of model.
+ASKS = {"mc.bootmer_parametric": "boot"}
 
 
 def answers(case: Case):
     """The function for a case, or None where this version has no answer yet."""
-    return ANSWERS.get(case.quantity) if case.fun in FIXED_EFFECTS_ONLY else None
+    if case.quantity in ASKS and ("fit", ASKS[case.quantity], case.fun) not in BUILT:
+        return None
+    return ANSWERS[case.quantity] if case.quantity in ANSWERS and within_reach(case) else None
 
 
 __all__ = ["ANSWERS", "Answer", "Case", "answers", "load_cases"]

@@ -94,6 +94,13 @@ class Case:
 
     def fitted(self, frame: pl.DataFrame | None = None, **override: Any):
         """The case's model, fitted through the public API (to another frame, if one is given)."""
+        nodes = {"nAGQ": self.raw["model"]["nAGQ"]} if self.fun == "glmer" else {}
+        with warnings.catch_warnings():  # separated data warn; what the fit says of them is looked at by ``glm_fit``
+            warnings.simplefilter("ignore", InferenceCoreWarning)
+            return self.model(frame, **override).fit(**nodes)
+
+    def model(self, frame: pl.DataFrame | None = None, **override: Any):
+        """The case's model before it is fitted."""
         frame = self.frame if frame is None else frame
         formula, frame = _without_unclass(self.raw["model"]["formula"], frame, self.schema)
         description = self.raw["model"]
@@ -105,10 +112,9 @@ class Case:
             "weights": description.get("weights"),
             "offset": description.get("offset"),
         }
-        m = model(formula, frame, **arguments | override)
-        with warnings.catch_warnings():  # separated data warn; what the fit says of them is looked at by ``glm_fit``
-            warnings.simplefilter("ignore", InferenceCoreWarning)
-            return m.fit()
+        if self.fun == "lmer":
+            arguments["method"] = description["method"].lower()
+        return model(formula, frame, **arguments | override)
 
     def _contrasts(self, formula: str) -> dict[str, str]:
         """Codings by column. What R does unasked (treatment for a plain factor) is left unasked here too."""
