@@ -12,6 +12,7 @@ from .core import (
     generate_permutation_indices,
 )
 from .glm_operators import compute_batched_glm_bootstrap
+from .glmer import glmer_bootstrap
 from .lm_operators import build_lm_coefficient_operator, compute_batched_ols_bootstrap
 from .lmer import lmer_bootstrap
 from .results import BootstrapResult
@@ -31,6 +32,7 @@ __all__ = [
     "generate_kfold_indices",
     "generate_loo_indices",
     "generate_permutation_indices",
+    "glmer_bootstrap",
     "lmer_bootstrap",
     "simulate_response",
 ]

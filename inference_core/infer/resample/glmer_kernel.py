@@ -41,6 +41,8 @@ class GlmerKernel:
     optimum: Optimum  # where refits start
     draws: GlmerDraws
     observed: Array  # (k,) the statistics of the fit itself
+    tol: float = REFIT_TOL
+    max_iter: int = 60
 
     @classmethod
     def of(cls, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> GlmerKernel:
@@ -66,7 +68,7 @@ class GlmerKernel:
             None if posed.weights is None else np.asarray(posed.weights, dtype=float), rows_at_once(problem),
         )  # fmt: skip
         log_sd = np.log([sigma]) if problem.relative else None
-        observed = _statistics(problem, fit.coef[None], [t[None] for t in T], log_sd)
+        observed = statistics(problem, fit.coef[None], [t[None] for t in T], log_sd)
         return cls(problem, optimum, draws, observed[0])
 
     @property
@@ -121,7 +123,8 @@ class GlmerKernel:
         status = np.full(len(Y), DRAW_NO_MEAN, np.int8)
         if np.any(possible):
             with one_blas_thread():
-                found = refit(self.problem.solver.with_responses(Y[possible]), self.optimum, tol=REFIT_TOL)
+                lanes = self.problem.solver.with_responses(Y[possible])
+                found = refit(lanes, self.optimum, tol=self.tol, max_iter=self.max_iter)
             samples[possible], status[possible] = self.read(found)
         return samples, status, None
 
@@ -130,7 +133,7 @@ class GlmerKernel:
         coef = np.full((len(found.beta), self.p), np.nan)
         coef[:, self.problem.kept] = found.beta
         log_sd = 0.5 * found.scale if self.problem.relative and found.scale is not None else None
-        samples = _statistics(self.problem, coef, self.re.t_matrices(found.theta), log_sd)
+        samples = statistics(self.problem, coef, self.re.t_matrices(found.theta), log_sd)
         status = found.status.copy()
         lost = (status == DRAW_OK) & ~np.all(np.isfinite(found.beta), axis=1)
         status[lost] = DRAW_NOT_CONVERGED
@@ -161,7 +164,7 @@ def terms_of(problem: GlmerProblem) -> tuple[Term, ...]:
     return tuple(Term(b.X_re[rows], b.group_index[rows], b.n_levels, b.mask) for b in problem.re.blocks)
 
 
-def _statistics(problem: GlmerProblem, coef: Array, T, log_sd: Array | None) -> Array:
+def statistics(problem: GlmerProblem, coef: Array, T, log_sd: Array | None) -> Array:
     """(B, k) from coefficients (B, p), T (B, k, k) of each block in link units and log sigma (B,)."""
     B = len(coef)
     spread = spread_statistics(problem.re, T, np.ones(B))

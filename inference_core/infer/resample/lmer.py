@@ -18,9 +18,9 @@ from inference_core.rng import RNG
 from inference_core.solvers.lmm.newton import REPLICATE_TOL
 from inference_core.solvers.lstsq import independent_columns
 from inference_core.states import Array, REInfo
-from inference_core.states.inference import ResamplesState
 
-from .common import compute_bootstrap_ci, warn_on_failures
+from .bare_results import bare_spread_names, bootstrap_result, check_names, check_which, columns_of, refuse_boot_type
+from .common import warn_on_failures
 from .lmer_kernel import LmerKernel
 from .random_arrays import random_effects_of
 from .results import BootstrapResult
@@ -28,7 +28,6 @@ from .stream import DrawStream
 
 __all__ = ["lmer_bootstrap", "lmer_bootstrap_single_iteration", "simulate_from_lmer"]
 
-Which = Literal["fixef", "ranef", "all"]
 MAX_STEPS = 60  # Newton settles in 3 to 15; one that has not by then is searched from other starts
 
 
@@ -137,7 +136,7 @@ def lmer_bootstrap_single_iteration(
     re = random_effects_of(Z_sparse, theta_np, n_groups_list, re_structure, metadata, group_names, random_names)
     kernel = _kernel(X_np, np.zeros(n), re, theta_np, beta_np, sigma, None, reml=_is_reml(method), max_iter=max_iter)
     samples, _, _ = kernel.refit(kernel.simulate(rng, 0, 1))
-    found = samples[0, _columns(_which(which), p, samples.shape[1])]
+    found = samples[0, columns_of(check_which(which), p, samples.shape[1])]
     if found.size != n_params:
         raise InferenceError(
             f"n_params={n_params} statistics of which={which!r}",
@@ -225,27 +224,21 @@ def lmer_bootstrap(
     RuntimeWarning
         More than 10 % of the refits failed.
     """
-    part = _which(which)
-    if boot_type != "parametric":
-        raise InferenceError(
-            f"boot_type={boot_type!r}", "rows of one group belong together", "boot_type='parametric'"
-        )
-    if part != "fixef" and (group_names is None or random_names is None):
-        raise InferenceError(
-            f"which={which!r}", "SDs are named by factor and effect", "give group_names and random_names"
-        )
+    part = check_which(which)
+    refuse_boot_type(boot_type)
+    check_names(part, group_names, random_names)
     refuse_interval(ci_type, spread=part != "fixef")
     check_interval_request(ci_type, n_boot, level)
     _check_bounds(lower_bounds, None)
     re = random_effects_of(Z, theta, n_groups_list, re_structure, metadata, group_names, random_names)
     kernel = _kernel(X, y, re, theta, beta, sigma, X_names, reml=_is_reml(method), max_iter=max_iter, tol=tol)
     stream = DrawStream(
-        kernel=kernel, rng=RNG.from_seed(seed), names=(*X_names, *_spread_names(re)), observed=kernel.observed,
+        kernel=kernel, rng=RNG.from_seed(seed), names=(*X_names, *bare_spread_names(re)), observed=kernel.observed,
         scheme="parametric", drawn=kernel.simulate,
     )  # fmt: skip
     draws = stream.collect(n_boot, n_jobs=n_jobs, verbose=verbose)
     warn_on_failures(draws.n_failed, n_boot, "lmer_bootstrap")
-    return _result(draws, part, len(X_names), ci_type, level)
+    return bootstrap_result(draws, part, len(X_names), ci_type, level)
 
 
 def refuse_interval(ci_type: str, *, spread: bool) -> None:
@@ -294,13 +287,6 @@ def _kernel(
     return LmerKernel(problem, T, beta, float(sigma), reml, tol=tol, max_iter=min(max_iter, MAX_STEPS))
 
 
-def _which(which: str) -> Which:
-    for known in ("fixef", "ranef", "all"):
-        if which == known:
-            return known
-    raise InferenceError(f"which={which!r}", "which is one of fixef, ranef, all", "which='fixef'")
-
-
 def _is_reml(method: str) -> bool:
     if method.upper() not in ("REML", "ML"):
         raise InferenceError(f"method={method!r}", "refits are by REML or ML", "method='REML'")
@@ -314,32 +300,3 @@ def _check_bounds(lower: Sequence[float] | None, upper: Sequence[float] | None) 
             "refits search every covariance: bounds other than 0 on the diagonal are not taken",
             "leave the bounds out",
         )
-
-
-def _columns(which: Which, p: int, k: int) -> slice:
-    return {"fixef": slice(0, p), "ranef": slice(p, k), "all": slice(0, k)}[which]
-
-
-def _spread_names(re: REInfo) -> tuple[str, ...]:
-    """Names in the order of ``spread_statistics``."""
-    out = []
-    for block in re.blocks:
-        names = [name.strip("()") for name in block.column_names]
-        out += [f"{block.group_name}:{name}_sd" for name in names]
-        out += [f"{block.group_name}:corr_{names[b]}:{names[a]}" for a, b in block.entries if a != b]
-    return (*out, "Residual_sd")
-
-
-def _result(draws: ResamplesState, which: Which, p: int, ci_type: Any, level: float) -> BootstrapResult:
-    columns = _columns(which, p, len(draws.names))
-    samples, observed = draws.samples[:, columns], draws.observed[columns]
-    lower, upper = np.full(observed.size, np.nan), np.full(observed.size, np.nan)
-    for j in range(observed.size):  # one by one: a correlation with an SD of 0 is NaN, and its draw good for the others
-        good = samples[~np.isnan(samples[:, j]), j, None]
-        if len(good):
-            (lower[j],), (upper[j],) = compute_bootstrap_ci(observed[j, None], good, ci_type, level)
-    return BootstrapResult(
-        observed=observed, boot_samples=samples, ci_lower=lower, ci_upper=upper, param_names=list(draws.names[columns]),
-        n_boot=len(samples), ci_type=ci_type, level=level,
-        term_types=["fixef"] * p + ["ranef"] * (len(draws.names) - p) if which == "all" else None,
-    )  # fmt: skip

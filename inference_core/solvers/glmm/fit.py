@@ -114,6 +114,17 @@ def optimise(problem: Problem, *, max_iter: int = 200, start: Array | None = Non
     return best
 
 
+def optimum_at(problem: Problem, x: Array) -> Optimum:
+    """The view of a fit that ended at working coordinates x (m,), from which refits start: modes and Hessian there."""
+    found = problem.evaluate(x[None], np.zeros((1, problem.design.q)))
+    assert found.gradient is not None
+    if problem.n_agq == 0:
+        x = x.copy()
+        x[problem.n_theta : problem.n_theta + problem.design.p] = found.beta[0]
+    H = hessian(problem, x, found.u[0], np.eye(problem.searched.size) / 100.0)
+    return Optimum(x, found.u[0], float(found.deviance[0]), found.gradient[0], H, np.inf, False, 0)
+
+
 def _search(problem: Problem, x0: Array, H0: Array, max_iter: int) -> Optimum:
     objective = Objective(problem, x0[None], np.zeros((1, problem.design.q)), _RUNAWAY_FIT)
     lane = np.zeros(1, dtype=int)
