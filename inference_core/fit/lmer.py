@@ -8,6 +8,7 @@ import numpy as np
 
 from inference_core.errors import FitError
 from inference_core.families import get_family
+from inference_core.solvers.lmm.crossed_fit import fit_crossed
 from inference_core.solvers.lmm.dense import MAX_Q, Term
 from inference_core.solvers.lmm.dense_fit import fit_dense
 from inference_core.solvers.lmm.groups import GroupDesign
@@ -166,19 +167,12 @@ def _solve(
     if len(re.blocks) == 1:
         block = re.blocks[0]
         return _one_factor(block, problem, X, y, reml, tol, max_iter, None if start is None else start[0])
-    if re.q <= MAX_Q:
-        terms = [
-            Term(_rows(block.X_re, problem), _rows(block.group_index, problem), block.n_levels, block.mask)
-            for block in re.blocks
-        ]
-        return fit_dense(
-            X, terms, y, weights=problem.weights, reml=reml, tol=tol, max_iter=max_iter, start=start
-        )
-    raise FitError(
-        f'a mixed model of "{bundle.y_name}" with several grouping factors',
-        f"{re.q:,} random effects; this version takes up to {MAX_Q} where there are several factors",
-        "leave the factor with the most levels out, or use one grouping factor",
-    )
+    terms = [
+        Term(_rows(block.X_re, problem), _rows(block.group_index, problem), block.n_levels, block.mask)
+        for block in re.blocks
+    ]
+    kernel = fit_dense if re.q <= MAX_Q else fit_crossed
+    return kernel(X, terms, y, weights=problem.weights, reml=reml, tol=tol, max_iter=max_iter, start=start)
 
 
 def _one_factor(

@@ -166,7 +166,7 @@ class DenseDesign:
         out = np.empty_like(M)
         for slot, e in zip(self.slots, E, strict=True):
             part = M[:, :, slot.columns].reshape(M.shape[0], -1, slot.k)
-            out[:, :, slot.columns] = (part @ e).reshape(M.shape[0], M.shape[1], -1)
+            out[:, :, slot.columns] = (part @ e).reshape(M.shape[0], M.shape[1], slot.J * slot.k)
         return out
 
     def left(self, M: Array, E: Sequence[Array]) -> Array:

@@ -69,16 +69,11 @@ def replicate_dense(
         lanes = design.lanes(Y[at : at + chunk], reml=reml)
         shift.append(lanes.shift)
         part = newton(lanes, np.tile(begin, (lanes.size, 1)), tol=tol, max_iter=max_iter)
-        found = part if found is None else _joined(found, part)
+        found = part if found is None else found.join([part])
     assert found is not None
     dof = design.X.shape[0] - (design.X.shape[1] if reml else 0)
     beta = design.beta_outside(found.beta, np.concatenate(shift))
     return design.t_outside(found.theta), beta, np.sqrt(found.r2 / dof), found
-
-
-def _joined(first: NewtonResult, second: NewtonResult) -> NewtonResult:
-    names = ("theta", "deviance", "beta", "r2", "gradient", "hessian", "n_iter", "converged", "decrement")
-    return NewtonResult(*(np.concatenate([getattr(first, n), getattr(second, n)]) for n in names))
 
 
 def _from_starts(one: DenseLanes, starts: Sequence[Array], tol: float, max_iter: int) -> list[NewtonResult]:

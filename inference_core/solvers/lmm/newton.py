@@ -7,7 +7,7 @@ point. Every lane has its own damping; lanes that are done leave the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -64,6 +64,12 @@ class NewtonResult:
         for name in ("theta", "deviance", "beta", "r2", "gradient", "hessian", "converged", "decrement"):
             getattr(self, name)[lanes] = getattr(other, name)[which]
         self.n_iter[lanes] += other.n_iter[which]
+
+    def join(self, others: Sequence[NewtonResult]) -> NewtonResult:
+        """All lanes, these first."""
+        return NewtonResult(
+            *(np.concatenate([getattr(r, f.name) for r in (self, *others)]) for f in fields(NewtonResult))
+        )
 
     def pick(self, lanes: Array) -> NewtonResult:
         """Some of the lanes."""

@@ -15,7 +15,7 @@ from .held import HeldGroups, HeldTerms, Kernel
 from .information import covariance_entries
 from .newton import FIT_TOL, newton
 from .one_factor import solve
-from .profile import ProfileSearch
+from .profile import LmmSurface
 from .profile_targets import COR, FIXED, RATIO, SD, SIGMA, Targets, row_map
 from .structure import canonical, components, full_mask, is_full
 
@@ -54,14 +54,14 @@ class ProfileSetup:
         """From the ML estimates T_t (k, k) and sigma, in the units of the data."""
         ordered, orders, factors = [], [], []
         for term, t in zip(terms, T, strict=True):
-            order = _falling(term, t)
+            order = falling(term.Z, term.mask, t)
             orders.append(order)
             ordered.append(replace(term, Z=np.ascontiguousarray(term.Z[:, order])))
             factors.append(canonical(_snapped(term, t)[order], term.mask))
         return cls(X, y, weights, tuple(ordered), tuple(orders), tuple(factors), sigma, len(terms) == 1)
 
-    def search(self) -> tuple[ProfileSearch, tuple[Label, ...]]:
-        """The search and what its targets are: SDs and correlations term by term as lme4 orders them, sigma, b.
+    def surface(self) -> tuple[LmmSurface, tuple[Label, ...]]:
+        """The deviance and what its targets are: SDs and correlations term by term as lme4 orders them, sigma, b.
 
         Last come the relative SDs of effects that covary with no other.
         """
@@ -106,7 +106,7 @@ class ProfileSetup:
                 return self.deviance_without(label.term, label.first)
             return self.deviance_tied(label.term, label.first, label.second, side)
 
-        return ProfileSearch(kernel, targets, x, boundary), labels
+        return LmmSurface(kernel, targets, x, boundary), labels
 
     def _labels(self) -> tuple[Label, ...]:
         out = []
@@ -209,15 +209,15 @@ def _snapped(term: Term, T: Array) -> Array:
     return np.where(size[:, None] > _ZERO, T, 0.0)
 
 
-def _falling(term: Term, T: Array) -> Array:
-    """Order of a term's effects by what each adds to those before it, within every full component of the structure.
+def falling(Z: Array, mask: Array, T: Array) -> Array:
+    """(k,) order of a term's effects by what each adds to those before it, within every full component of the mask.
 
     A zero of the covariance then stands last, where it is an ordinary point and not a seam of the coordinates.
     """
-    scaled = np.sqrt(np.mean(np.square(term.Z), axis=0))[:, None] * T
-    order = np.arange(term.k)
-    for members in components(term.mask):
-        if members.size == 1 or not is_full(term.mask, members):
+    scaled = np.sqrt(np.mean(np.square(Z), axis=0))[:, None] * T
+    order = np.arange(Z.shape[1])
+    for members in components(mask):
+        if members.size == 1 or not is_full(mask, members):
             continue
         left = scaled[members].copy()
         picked: list[int] = []

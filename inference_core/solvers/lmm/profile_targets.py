@@ -7,7 +7,7 @@ With T in search coordinates, row a of the relative factor in the units of the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ class Targets:
                 H[i, -1, -1] = gradient[i, -1]
             i = np.flatnonzero(kind == COR)
             if i.size:
-                value[i], gradient[i, :-1], H[i, :-1, :-1] = _correlation(
+                value[i], gradient[i, :-1], H[i, :-1, :-1] = correlation(
                     self.first[which[i]], self.second[which[i]], theta[i]
                 )
         i = np.flatnonzero(kind == SIGMA)
@@ -79,7 +79,8 @@ class Targets:
         return out
 
 
-def _correlation(A: Array, C: Array, theta: Array) -> tuple[Array, Array, Array]:
+def correlation(A: Array, C: Array, theta: Array) -> tuple[Array, Array, Array]:
+    """Value (B,), gradient (B, m) and Hessian (B, m, m) of the cosine of A theta and C theta, A and C (B, K, m)."""
     v, w = np.einsum("bkm,bm->bk", A, theta), np.einsum("bkm,bm->bk", C, theta)
     nv, nw = np.sqrt(np.einsum("bk,bk->b", v, v)), np.sqrt(np.einsum("bk,bk->b", w, w))
     a, c = v / nv[:, None], w / nw[:, None]
@@ -102,3 +103,22 @@ def row_map(row: Array, entries: Sequence[tuple[int, int]], first: int, m: int, 
     for i, (a, b) in enumerate(entries, start=first):
         out[b, i] += row[a]
     return out
+
+
+def away_from_edge(
+    targets: Targets, j: int, hessian: Array, theta: Array, value: Callable[[Array], float]
+) -> Array:
+    """(m,) direction of theta off the edge on which target j stands, along which the deviance rises slowest.
+
+    With the Hessian (m, m) of the deviance, scaled so that D = D_min + zeta^2 at zeta times it.
+    """
+    A = targets.second[j] if targets.kind[j] == COR else targets.first[j]
+    _, s, Vt = np.linalg.svd(A)
+    basis = Vt[: np.count_nonzero(s > 1e-12 * s[0])]
+    w, U = np.linalg.eigh(basis @ hessian @ basis.T)
+    directions = U.T @ basis
+    pick = 0
+    if targets.kind[j] == COR:  # only what moves the correlation at second order
+        moves = [abs(value(theta + 1e-3 * d) - value(theta)) for d in directions]
+        pick = int(np.argmax(np.array(moves) / np.maximum(w, 1e-12)))
+    return directions[pick] * np.sqrt(2.0 / max(w[pick], 1e-6))
