@@ -27,8 +27,7 @@ def _bootstrap(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[
         "scheme", "verbose", "progress", "cancel",
     )  # fmt: skip
     if spec.has_random_effects:
-        mixed = [name for name in wanted if name != "scheme"]
-        return compute_params_bootstrap_mixed(spec, bundle, fit, **{name: ask[name] for name in mixed})
+        return compute_params_bootstrap_mixed(spec, bundle, fit, **{name: ask[name] for name in wanted})
     errors = resolve_error_type(ask["errors"], spec.family)
     return compute_params_bootstrap(spec, bundle, fit, errors=errors, **{name: ask[name] for name in wanted})
 

@@ -40,7 +40,7 @@ SCHEMES = MappingProxyType(
     {
         ("boot", "lm"): ("case",),
         ("boot", "glm"): ("case",),
-        ("boot", "lmer"): ("parametric",),
+        ("boot", "lmer"): ("parametric", "cluster", "residual", "wild"),
         ("boot", "glmer"): ("parametric",),
     }
 )
@@ -259,6 +259,12 @@ def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
             found=f"{request.ci_type} limits come from the draws alone; no standard error takes part",
             remedy=f"ci_type='studentized' takes {request.errors} errors; else leave errors out",
         )
+    if spec.has_random_effects:
+        raise InferenceError(
+            asked=f".infer(how='boot', ci_type='studentized', errors={request.errors!r}) of a mixed model",
+            found="refits of a mixed model carry the standard errors of the model itself",
+            remedy="leave errors out; scheme='cluster' or 'wild' draws whole groups as these errors see them",
+        )
     if request.errors == "unequal_var":
         raise InferenceError(
             asked=".infer(how='boot', ci_type='studentized', errors='unequal_var')",
@@ -281,11 +287,11 @@ def _rule_draws(request: InferRequest, spec: ModelSpec, bundle: DataBundle | Non
     if request.how != "boot" or bundle is None:
         return
     if spec.has_random_effects:
-        from .resample.lmer import refuse_interval
+        from .resample.mixed_limits import refuse_interval
 
-        # The degrees of freedom of expanded limits are Satterthwaite's and checked with the draws.
+        # The degrees of freedom of expanded limits depend on the scheme and are checked with the draws.
         ci_type = "percentile" if request.ci_type == "expanded" else request.ci_type
-        refuse_interval(ci_type, spread=False)
+        refuse_interval(ci_type, spread=False, linear=spec.is_lmer)
         check_interval_request(ci_type, request.n_boot, request.conf_level, request.alternative)
         return
     df = bundle.n - bundle.rank_info.rank

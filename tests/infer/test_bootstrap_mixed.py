@@ -108,8 +108,9 @@ def test_singular_draws_are_counted_and_kept():
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({}, "single rows left out"),  # the default of the signature is one that mixed models do not have
-        ({"ci_type": "studentized"}, "no standard errors of their own"),
+        ({"n_boot": 40}, "cannot give 95 %"),
+        ({"scheme": "case"}, "rows of one group belong together"),
+        ({"scheme": "parametrik"}, "scheme='parametrik'"),
         ({"ci_type": "perzentile"}, "percentile"),
         ({"ci_type": "percentile", "n_boot": 10}, "B = 10 cannot give 95 %"),
         ({"ci_type": "expanded", "n_boot": 45}, "cannot give 95 %"),  # enough for 39, not for 17 df

@@ -7,7 +7,7 @@ again from many starts; only then is it a NaN row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,24 +15,38 @@ from typing import Any
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.fit.mixed_df import mixed_df
 from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.fit.varcomp import sds_and_correlations
 from inference_core.rng import RNG, Purpose
 from inference_core.solvers.lmm.dense import DenseDesign, Term
 from inference_core.solvers.lmm.dense_fit import fit_dense, replicate_dense
 from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.lmm.lanes import Lanes
 from inference_core.solvers.lmm.newton import REPLICATE_TOL
 from inference_core.solvers.lmm.one_factor import fit_many, fit_one
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, REInfo
-from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK
+from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT
 
 MAX_CHUNK = 512  # draws: above, a chunk takes longer than a picture should wait
 CHUNK_VALUES = 1 << 20  # normals of one chunk
 CHUNK_PATTERNS = 1 << 16  # draws times patterns of groups
 CHUNK_CUBES = 1 << 22  # draws times q^3, where there are several factors
 AT_BOUND = 1e-4  # relative SD, or what is left of it given the other effects, that counts as 0, as in lme4
+
+
+Simulate = Callable[[RNG, int, int], Array]  # responses (b, n) of draws start .. stop - 1, the offset taken off
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refits:
+    """B refits in the units of the data; rows of those that failed hold anything."""
+
+    T: Sequence[Array]  # (B, k, k) relative factors of each block
+    beta: Array  # (B, r)
+    sigma: Array  # (B,)
+    status: Array  # (B,) see DRAW_REASONS
+    se: Array | None = None  # (B, r)
 
 
 def standard_normals(rng: RNG, start: int, stop: int, q: int, n: int) -> tuple[Array, Array]:
@@ -58,8 +72,9 @@ def effects_map(terms: Sequence[Term], T: Sequence[Array]) -> Any:
 class LmerKernel:
     """Draws and refits of one linear mixed model at its estimate: n rows of positive weight, r estimable columns.
 
-    The statistics of a draw are the p coefficients (NaN where a column was dropped), then block by block SDs and the
-    correlations of what may covary, then sigma.
+    The statistics of a draw are the p coefficients (NaN where a column was dropped), then, ``with_spread``, block by
+    block SDs and the correlations of what may covary, then sigma. With ``want_se`` a refit brings the model's own
+    standard errors of its coefficients; those of the spread are NaN.
     """
 
     problem: MixedProblem
@@ -69,21 +84,27 @@ class LmerKernel:
     reml: bool
     tol: float = REPLICATE_TOL
     max_iter: int = 60
+    want_se: bool = False
+    with_spread: bool = True
 
     @classmethod
-    def of(cls, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> LmerKernel:
-        """From a fitted model.
+    def of(
+        cls, spec: ModelSpec, bundle: DataBundle, fit: FitState, *, asked: str = "a parametric bootstrap",
+        want_se: bool = False, with_spread: bool = True,
+    ) -> LmerKernel:  # fmt: skip
+        """From a fitted model; ``asked`` is what a refusal says was asked for.
 
         Raises
         ------
         InferenceError
             No random effects, not Gaussian, or more random effects of several factors than there is a kernel for.
         """
-        asked = "a parametric bootstrap"
         problem = MixedProblem.of(spec, bundle, fit, asked)
         assert fit.theta is not None
         T = tuple(problem.relative_factors(fit.theta))
-        kernel = cls(problem, T, fit.coef[problem.kept], fit.sigma, spec.method != "ml")
+        kernel = cls(
+            problem, T, fit.coef[problem.kept], fit.sigma, spec.method != "ml", want_se=want_se, with_spread=with_spread
+        )
         if not problem.is_one_factor:
             _ = kernel.design  # says so now if it is too large
         return kernel
@@ -122,13 +143,8 @@ class LmerKernel:
 
     @property
     def spread_names(self) -> tuple[str, ...]:
-        """Names of the SDs, the correlations and sigma."""
-        return spread_names(self.re)
-
-    def interval_df(self, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
-        """(k,) degrees of freedom of expanded limits: Satterthwaite's for coefficients, infinite for the others."""
-        df = mixed_df(spec, bundle, fit).satterthwaite()
-        return np.concatenate([np.where(df > 0, df, np.inf), np.full(len(self.spread_names), np.inf)])
+        """Names of the SDs, the correlations and sigma; none without spread."""
+        return spread_names(self.re) if self.with_spread else ()
 
     # ---- draws --------------------------------------------------------------------------------------------
 
@@ -143,14 +159,15 @@ class LmerKernel:
             e = e / np.sqrt(self.problem.weights)
         return self.problem.X @ self.beta + self.sigma * ((self._effects @ u.T).T + e)
 
-    def response(self, rng: RNG, i: int, bundle: DataBundle) -> Array:
+    def response(self, rng: RNG, i: int, bundle: DataBundle, simulate: Simulate | None = None) -> Array:
         """(bundle.n,) the response of draw ``i`` on the scale of the data, to the last bit what was refitted.
 
-        A row of weight 0 takes no part in any draw and keeps its own value.
+        ``simulate`` is where it came from, parametric draws if left out. A row of weight 0 takes no part in any draw
+        and keeps its own value.
         """
         first = i // self.chunk_rows * self.chunk_rows
         with one_blas_thread():
-            y = self.simulate(rng, first, first + self.chunk_rows)[i - first]
+            y = (simulate or self.simulate)(rng, first, first + self.chunk_rows)[i - first]
         rows = slice(None) if self.problem.rows is None else self.problem.rows
         out = np.array(bundle.y)
         out[rows] = y if bundle.offset is None else y + bundle.offset[rows]
@@ -159,41 +176,62 @@ class LmerKernel:
     # ---- refits -------------------------------------------------------------------------------------------
 
     def refit(self, Y: Array) -> tuple[Array, Array, Array | None]:
-        """Statistics (b, k) and status (b,) of responses Y (b, n), the offset taken off."""
-        with one_blas_thread():
-            T, beta, sigma, converged = self._fits(Y)
-        samples = self.statistics(T, beta, sigma)
-        good = converged & np.isfinite(sigma)
-        samples[~good] = np.nan
-        return samples, np.where(good, DRAW_OK, DRAW_NOT_CONVERGED).astype(np.int8), None
-
-    def _fits(self, Y: Array) -> tuple[list[Array], Array, Array, Array]:
+        """Statistics (b, k), status (b,) and standard errors (b, k) or None of responses Y (b, n), the offset off."""
         design = self.design
-        if isinstance(design, GroupDesign):
-            lanes = design.lanes(Y, reml=self.reml)
-            many = fit_many(lanes, design, self.T[0], tol=self.tol, max_iter=self.max_iter)
-            T, beta, sigma, converged = [many.T], many.beta, many.sigma, many.converged.copy()
-        else:
-            T, beta, sigma, found = replicate_dense(
-                design, Y, self.T, reml=self.reml, tol=self.tol, max_iter=self.max_iter
-            )
-            converged = found.converged.copy()
-        for i in np.flatnonzero(~converged):
-            again, beta[i], sigma[i], converged[i] = self._search(Y[i])
-            for t, one in zip(T, again, strict=True):
-                t[i] = one
-        return T, beta, sigma, converged
+        with one_blas_thread():
+            if isinstance(design, GroupDesign):
+                fits = self.fits_of_lanes(design, design.lanes(Y, reml=self.reml))
+            else:
+                fits = self._dense_fits(design, Y)
+        return self.collected(fits)
 
-    def _search(self, y: Array) -> tuple[Sequence[Array], Array, float, bool]:
-        """One refit from many starts."""
-        if isinstance(self.design, GroupDesign):
-            one, _ = fit_one(self.design, y, reml=self.reml, tol=self.tol, max_iter=self.max_iter, start=self.T[0])
-            return [one.T[0]], one.beta[0], float(one.sigma[0]), bool(one.converged[0])
-        s = fit_dense(
-            self.problem.X, self.problem.terms, y, weights=self.problem.weights, reml=self.reml, tol=self.tol,
-            max_iter=self.max_iter, start=list(self.T),
-        )  # fmt: skip
-        return s.T, s.beta, s.sigma, s.converged
+    def fits_of_lanes(self, design: GroupDesign, lanes: Lanes) -> Refits:
+        """Warm refits of lanes of one grouping factor; those that do not settle go again from many starts."""
+        many = fit_many(lanes, design, self.T[0], tol=self.tol, max_iter=self.max_iter)
+        T, beta, sigma, converged = many.T, many.beta, many.sigma, many.converged.copy()
+        possible = np.ones(lanes.size, bool) if lanes.XX is None else np.isfinite(lanes.XX).all(axis=(1, 2))
+        for i in np.flatnonzero(~converged & possible):
+            one, _ = fit_one(
+                design, self.problem.y, reml=self.reml, tol=self.tol, max_iter=self.max_iter, start=self.T[0],
+                lanes=lanes.take(np.array([i])),
+            )  # fmt: skip
+            T[i], beta[i], sigma[i], converged[i] = one.T[0], one.beta[0], one.sigma[0], one.converged[0]
+        se = None
+        if self.want_se:
+            se = _standard_errors(lanes.x_information(design.theta_inside(T)), design.x_factor, sigma)
+        return Refits([T], beta, sigma, np.where(possible, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED),
+                                                 DRAW_RANK_DEFICIENT), se)  # fmt: skip
+
+    def _dense_fits(self, design: DenseDesign, Y: Array) -> Refits:
+        T, beta, sigma, found = replicate_dense(
+            design, Y, self.T, reml=self.reml, tol=self.tol, max_iter=self.max_iter
+        )
+        converged = found.converged.copy()
+        for i in np.flatnonzero(~converged):
+            again = fit_dense(
+                self.problem.X, self.problem.terms, Y[i], weights=self.problem.weights, reml=self.reml, tol=self.tol,
+                max_iter=self.max_iter, start=list(self.T),
+            )  # fmt: skip
+            beta[i], sigma[i], converged[i] = again.beta, again.sigma, again.converged
+            for t, one in zip(T, again.T, strict=True):
+                t[i] = one
+        se = None
+        if self.want_se:
+            information = design.lanes(Y, reml=self.reml).x_information(design.theta_inside(T))
+            se = _standard_errors(information, design.x_factor, sigma)
+        return Refits(T, beta, sigma, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED), se)
+
+    def collected(self, fits: Refits) -> tuple[Array, Array, Array | None]:
+        """What a stream wants of refits: NaN rows where there is no estimate."""
+        samples = self.statistics(fits.T, fits.beta, fits.sigma)
+        status = np.where((fits.status == DRAW_OK) & ~np.isfinite(fits.sigma), DRAW_NOT_CONVERGED, fits.status)
+        samples[status != DRAW_OK] = np.nan
+        se = None
+        if fits.se is not None:
+            se = np.full_like(samples, np.nan)
+            se[:, self.problem.kept] = fits.se
+            se[status != DRAW_OK] = np.nan
+        return samples, status.astype(np.int8), se
 
     # ---- statistics ---------------------------------------------------------------------------------------
 
@@ -201,12 +239,22 @@ class LmerKernel:
         """(B, k) coefficients, SDs, correlations and sigma from T (B, k, k) of each block, beta (B, r), sigma (B,)."""
         coef = np.full((len(beta), self.p), np.nan)
         coef[:, self.problem.kept] = beta
-        return np.column_stack([coef, spread_statistics(self.re, T, sigma)])
+        return np.column_stack([coef, spread_statistics(self.re, T, sigma)]) if self.with_spread else coef
 
     @property
     def observed(self) -> Array:
         """(k,) the statistics of the fit itself."""
         return self.statistics([t[None] for t in self.T], self.beta[None], np.array([self.sigma]))[0]
+
+
+def _standard_errors(information: Array, x_factor: Array, sigma: Array) -> Array:
+    """(B, r) of the coefficients: sigma times the root of the diagonal of (X'V^-1X)^-1, back in the units of X."""
+    root = np.linalg.inv(x_factor)
+    good = np.isfinite(information).all(axis=(1, 2)) & np.isfinite(sigma)
+    inverse = np.linalg.inv(np.where(good[:, None, None], information, np.eye(len(x_factor))))
+    variance = np.einsum("ip,bpq,iq->bi", root, inverse, root, optimize=True)
+    with np.errstate(invalid="ignore"):
+        return np.where(good[:, None], sigma[:, None] * np.sqrt(variance), np.nan)
 
 
 def spread_statistics(re: REInfo, T: Sequence[Array], sigma: Array) -> Array:
@@ -258,7 +306,7 @@ def singular_draws(re: REInfo, spread: Array) -> Array:
     return singular
 
 
-def refuse_without_lmer(spec: ModelSpec) -> None:
+def refuse_without_lmer(spec: ModelSpec, asked: str = "a parametric bootstrap") -> None:
     """Refuse models that this kernel does not draw.
 
     Raises
@@ -266,7 +314,6 @@ def refuse_without_lmer(spec: ModelSpec) -> None:
     InferenceError
         No random effects, or a family other than the Gaussian.
     """
-    asked = "a parametric bootstrap"
     if not spec.has_random_effects:
         raise InferenceError(
             asked, f"{spec.formula!r} has no random effects; its rows can be drawn themselves", "scheme='case'"
@@ -274,6 +321,6 @@ def refuse_without_lmer(spec: ModelSpec) -> None:
     if spec.family != "gaussian" or spec.link != "identity":
         raise InferenceError(
             asked,
-            f"a mixed model of family {spec.family} with the {spec.link} link; draws there are of Gaussian ones",
-            "how='asymp'",
+            f"a mixed model of family {spec.family} with the {spec.link} link; such draws are of Gaussian ones",
+            "scheme='parametric'",
         )

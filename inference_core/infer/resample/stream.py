@@ -53,7 +53,9 @@ class DrawStream:
     observed : (p,)
         The statistics of the data themselves.
     scheme : str
-        What is drawn; ``"case"``: n rows of n, with replacement; ``"parametric"``: new responses from the fit.
+        What is drawn. ``"case"``: n rows of n, with replacement; ``"parametric"``: new responses from the fit; of
+        linear mixed models also ``"cluster"``: whole groups, ``"residual"``: their own effects and residuals,
+        ``"wild"``: whole groups of residuals with random signs.
     """
 
     kernel: RefitKernel
@@ -69,6 +71,7 @@ class DrawStream:
     leave_one_out: Callable[[], Array] | None = None  # the jackknife of the same model, (n, p)
     drawn: Drawn | None = None  # None: how often each row is drawn
     responses: Callable[[RNG, int], Array] | None = None  # the new response (n,) of draw i, where there is one
+    rows_of: Callable[[RNG, int], Array] | None = None  # rows of draw i where they are not n of n
     interval_df: Callable[[], Array] | None = None  # (k,) of expanded limits; None: df_resid for all
     inflation: float | None = None  # of expanded limits; None: n / df_resid
     _df: Array | None = field(default=None, repr=False)
@@ -162,15 +165,16 @@ class DrawStream:
         self, samples: Array, status: Array, se: Array | None = None, *, n_requested: int, cancelled: bool = False
     ) -> ResamplesState:
         """The container of draws 0, 1, .. of this stream."""
+        rows = partial(_rows_of_draw, self.rng, self.kernel.n, self.rows_of)
         return ResamplesState(
             samples=samples, observed=self.observed, names=self.names, method="boot", context="params",
             status=status, seed=self.seed, n_requested=n_requested, scheme=self.scheme, se=se, cancelled=cancelled,
-            indices_of=partial(case_indices, self.rng, self.kernel.n) if self.responses is None else None,
+            indices_of=rows if self.responses is None else None,
             response_of=None if self.responses is None else partial(self.responses, self.rng),
         )  # fmt: skip
 
     def indices_of(self, i: int) -> Array:
-        """(n,) row positions of draw ``i``.
+        """(n,) row positions of draw ``i``; of draws of whole groups, as many as these have.
 
         Raises
         ------
@@ -183,7 +187,7 @@ class DrawStream:
                 found=f"a draw of scheme={self.scheme!r} has the rows of the data and a new response",
                 remedy=f"response_of({i})",
             )
-        return case_indices(self.rng, self.kernel.n, i)
+        return _rows_of_draw(self.rng, self.kernel.n, self.rows_of, i)
 
     def response_of(self, i: int) -> Array:
         """(n,) the new response of draw ``i``, on the scale of the data.
@@ -265,6 +269,10 @@ class DrawStream:
 def case_indices(rng: RNG, n: int, i: int) -> Array:
     """(n,) row positions of case resample ``i`` of n rows."""
     return rng.indices(i, i + 1, n)[0]
+
+
+def _rows_of_draw(rng: RNG, n: int, rows_of: Callable[[RNG, int], Array] | None, i: int) -> Array:
+    return case_indices(rng, n, i) if rows_of is None else rows_of(rng, i)
 
 
 def _draw_chunk(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunk: int) -> Part:
@@ -391,40 +399,35 @@ def parametric_bootstrap_stream(
     seed : int, optional
         None picks one; the stream tells it.
     errors, want_se
-        As in the other streams; only ``"iid"`` without standard errors is drawn.
+        As in the other streams; only ``"iid"``, and standard errors inside the draws for a linear mixed model alone.
 
     Raises
     ------
     InferenceError
-        Not a mixed model, other errors, or standard errors inside the draws.
+        Not a mixed model, other errors, or standard errors where there are none.
     """
-    from .lmer_kernel import LmerKernel, refuse_without_lmer
-
     if spec.has_random_effects and not spec.is_lmer:
         from .glmer_streams import parametric_stream
 
         return parametric_stream(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
-    refuse_without_lmer(spec)
-    if want_se or errors != "iid":
-        raise InferenceError(
-            asked=f"parametric draws with errors={errors!r}" + (" and their standard errors" if want_se else ""),
-            found="refits of a mixed model carry no standard errors of their own",
-            remedy="ci_type='expanded' with errors='iid' takes the degrees of freedom into account without them",
-        )
-    kernel = LmerKernel.of(spec, bundle, fit)
-    return DrawStream(
-        kernel=kernel,
-        rng=RNG.from_seed(seed),
-        names=(*bundle.X_names, *kernel.spread_names),
-        observed=kernel.observed,
-        scheme="parametric",
-        drawn=kernel.simulate,
-        responses=partial(kernel.response, bundle=bundle),
-        interval_df=partial(kernel.interval_df, spec, bundle, fit),
-        inflation=1.0,
-    )
+    return lmer_bootstrap_stream("parametric", spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
+
+
+def lmer_bootstrap_stream(
+    scheme: str, spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any
+) -> DrawStream:
+    """A bootstrap of a linear mixed model: a table and a lookup, imported when first asked for."""
+    from .lmer_streams import SCHEMES
+
+    return SCHEMES[scheme](spec, bundle, fit, **options)
 
 
 STREAMS = MappingProxyType(
-    {("boot", "case"): case_bootstrap_stream, ("boot", "parametric"): parametric_bootstrap_stream}
+    {
+        ("boot", "case"): case_bootstrap_stream,
+        ("boot", "parametric"): parametric_bootstrap_stream,
+        ("boot", "cluster"): partial(lmer_bootstrap_stream, "cluster"),
+        ("boot", "residual"): partial(lmer_bootstrap_stream, "residual"),
+        ("boot", "wild"): partial(lmer_bootstrap_stream, "wild"),
+    }
 )

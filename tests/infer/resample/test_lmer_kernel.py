@@ -189,8 +189,11 @@ def test_refusals(sleep):
     with pytest.raises(InferenceError, match="no random effects"):
         plain, rows = build_bundle("Reaction ~ Days", load_dataset("sleepstudy"))
         open_stream("boot", "parametric", plain, rows, fit_lm(plain, rows))
-    with pytest.raises(InferenceError, match="standard errors"):
-        open_stream("boot", "parametric", spec, bundle, fit, want_se=True)
+    for scheme in ("cluster", "residual", "wild"):
+        with pytest.raises(InferenceError, match="family poisson"):
+            open_stream("boot", scheme, replace(spec, family="poisson", link="log"), bundle, fit)
+    with pytest.raises(InferenceError, match="standard errors of the model itself"):
+        open_stream("boot", "parametric", spec, bundle, fit, errors="CR2")
     with pytest.raises(InferenceError, match="rows of the data and a new response"):
         stream_of(sleep).indices_of(3)
     with pytest.raises(InferenceError, match="choice of rows"):

@@ -143,7 +143,10 @@ def test_the_jackknife_is_computed_once(models):
 
 def test_what_has_no_stream_is_refused(models):
     m = models["lm"]
-    with pytest.raises(InferenceError, match="scheme='wild'"):
-        open_stream("boot", "wild", m.spec, m.bundle, m.fit_state)
+    for scheme in ("cluster", "residual", "wild"):
+        with pytest.raises(InferenceError, match="scheme='case'"):
+            open_stream("boot", scheme, m.spec, m.bundle, m.fit_state)
+    with pytest.raises(InferenceError, match="scheme='tame'"):
+        open_stream("boot", "tame", m.spec, m.bundle, m.fit_state)
     with pytest.raises(InferenceError, match="how='perm'"):
         open_stream("perm", None, m.spec, m.bundle, m.fit_state)

@@ -1,0 +1,157 @@
+"""Cluster draws of a linear mixed model: whole groups with replacement, each copy a new group; and groups left out.
+
+With one grouping factor a draw is a row of counts, for all cross-products are sums over groups, and many draws are
+refitted at once. With several factors the rows are put together and refitted one draw after the other. Source:
+Davison & Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from inference_core.rng import RNG
+from inference_core.solvers.lmm.group_counts import SINGULAR, GroupSums
+from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.threads import one_blas_thread
+from inference_core.states import Array
+from inference_core.states.inference import DRAW_RANK_DEFICIENT
+
+from .lmer_kernel import CHUNK_PATTERNS, MAX_CHUNK, LmerKernel
+from .whole_groups import WholeGroups
+
+CHUNK_COUNTS = 1 << 20  # counts of one chunk
+ONE_BY_ONE = 16  # draws of a chunk where each is refitted by itself
+
+Parts = tuple[Array, Array, Array | None]  # samples (b, k), status (b,), se (b, k)
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterKernel:
+    """Refits of one fitted model to any choice of its J whole groups."""
+
+    base: LmerKernel
+    groups: WholeGroups
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.base.n
+
+    @property
+    def p(self) -> int:
+        """Columns of the whole design."""
+        return self.base.p
+
+    @property
+    def chunk_rows(self) -> int:
+        """Draws that one call brings, a power of two."""
+        design = self.base.design
+        if not isinstance(design, GroupDesign):
+            return ONE_BY_ONE
+        most = min(MAX_CHUNK, CHUNK_COUNTS // self.groups.J, CHUNK_PATTERNS // design.patterns.U)
+        return 1 << max(most, 1).bit_length() - 1
+
+    def counts(self, rng: RNG, start: int, stop: int) -> Array:
+        """(b, J) how often each group occurs in draws ``start .. stop - 1``."""
+        return rng.counts(start, stop, self.groups.J)
+
+    def drawn_rows(self, rng: RNG, i: int) -> Array:
+        """Rows of the data in draw ``i``, group by group in the order drawn; their number varies with the groups."""
+        rows, _ = self.groups.drawn_rows(rng.indices(i, i + 1, self.groups.J)[0])
+        return rows if self.base.problem.rows is None else self.base.problem.rows[rows]
+
+    def refit(self, counts: Array) -> Parts:
+        """Statistics (b, k), status (b,) and standard errors or None for counts (b, J)."""
+        with one_blas_thread():
+            if isinstance(self.base.design, GroupDesign):
+                lanes = self._sums.lanes(self._over_levels(counts), reml=self.base.reml)
+                return self.base.collected(self.base.fits_of_lanes(self.base.design, lanes))
+            return self._one_by_one(
+                self.groups.drawn_rows(np.repeat(np.arange(self.groups.J), row.astype(int))) for row in counts
+            )
+
+    def left_out(self, start: int = 0, stop: int | None = None) -> Parts:
+        """Refits without group ``start``, ``start + 1``, .., one at a time; see :meth:`refit`."""
+        which = np.arange(start, self.groups.J if stop is None else stop)
+        return self.without(which[:, None] == np.arange(self.groups.J))
+
+    def without(self, absent: Array) -> Parts:
+        """Refits without the groups of each row of ``absent`` (b, J) bool."""
+        size = self.chunk_rows
+        if isinstance(self.base.design, GroupDesign):
+            chunks = [self.refit(1.0 - absent[at : at + size]) for at in range(0, len(absent), size)]
+        else:
+            with one_blas_thread():  # rows go, levels of crossed factors stay as they are
+                chunks = [self._one_by_one((np.flatnonzero(~row[self.groups.codes]), None) for row in absent)]
+        samples, status, se = zip(*chunks, strict=True)
+        return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+
+    # ---- one grouping factor ------------------------------------------------------------------------------
+
+    @cached_property
+    def _sums(self) -> GroupSums:
+        assert isinstance(self.base.design, GroupDesign)
+        return GroupSums.of(self.base.design, self.base.problem.y)
+
+    def _over_levels(self, counts: Array) -> Array:
+        """(b, n_levels) counts, 0 for levels without rows."""
+        J = self.base.problem.re.blocks[self.groups.block].n_levels
+        if J == self.groups.J:
+            return counts
+        out = np.zeros((len(counts), J))
+        out[:, self.groups.levels] = counts
+        return out
+
+    # ---- several grouping factors -------------------------------------------------------------------------
+
+    @cached_property
+    def _basis(self) -> Array:
+        """(n, r) orthonormal columns that span those of X sqrt(w)."""
+        problem = self.base.problem
+        root = 1.0 if problem.weights is None else np.sqrt(problem.weights)[:, None]
+        return np.linalg.qr(problem.X * root)[0]
+
+    def _one_by_one(self, chosen) -> Parts:
+        parts = [self._refit_rows(rows, copies) for rows, copies in chosen]
+        samples, status, se = zip(*parts, strict=True)
+        return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+
+    def _refit_rows(self, rows: Array, copies: Array | None) -> Parts:
+        """One refit to rows; levels of different copies are different levels."""
+        base, problem = self.base, self.base.problem
+        Q = self._basis[rows]
+        if Q.shape[1] and np.linalg.eigvalsh(Q.T @ Q)[0] < SINGULAR:
+            k = self.p + len(base.spread_names)
+            nothing = np.full((1, k), np.nan)
+            return nothing, np.array([DRAW_RANK_DEFICIENT], np.int8), nothing if base.want_se else None
+        blocks = []
+        for block, term in zip(problem.re.blocks, problem.terms, strict=True):
+            level = term.group[rows]
+            if copies is not None:
+                level = level + term.n_groups * copies
+            found, level = np.unique(level, return_inverse=True)
+            names = tuple(str(name) for name in found)
+            blocks.append(replace(block, levels=names, group_index=level.ravel(), X_re=term.Z[rows]))
+        part = replace(
+            problem, re=replace(problem.re, blocks=tuple(blocks)), X=np.ascontiguousarray(problem.X[rows]),
+            y=problem.y[rows], rows=None, weights=None if problem.weights is None else problem.weights[rows],
+        )  # fmt: skip
+        return replace(base, problem=part).refit(part.y[None])
+
+
+def blocks_left_out(kernel: ClusterKernel, most: int = 4_000_000) -> Array:
+    """(J, k) statistics without each group, for an acceleration; without each of some blocks of groups if J is large.
+
+    The acceleration is a standardised third moment of sums: its expectation is the same for sums over blocks, and J
+    refits of J groups each cost J^2. At most ``most`` counts are formed, for at least 100 blocks.
+    """
+    J = kernel.groups.J
+    blocks = min(J, max(100, most // J))
+    parts = [
+        kernel.without(np.arange(at, min(at + kernel.chunk_rows, blocks))[:, None] == np.arange(J) % blocks)[0]
+        for at in range(0, blocks, kernel.chunk_rows)
+    ]
+    return np.concatenate(parts)
