@@ -55,10 +55,13 @@ class InferenceState(Frozen):
     bias: Array | None = None
     boot_samples: Array | None = None  # (B, p)
     draw_status: Array | None = None  # (B,) int8 of boot_samples, see DRAW_REASONS
-    perm_samples: Array | None = None  # (B, p)
+    perm_samples: Array | None = None  # (B, p) t*, NaN columns of what is not tested
+    exact: bool = False  # the draws are all arrangements there are
     pre: Array | None = None
     pre_sd: Array | None = None
     pre_ratio: Array | None = None
+    pre_lower: Array | None = None  # limits of pre, paired by fold
+    pre_upper: Array | None = None
     notes: tuple[str, ...] = ()
     spread: InferenceState | None = None  # SDs, correlations and sigma of a mixed model, from the same draws
     n_singular: int | None = None  # draws of a mixed model with a covariance at its limit; they are kept
@@ -81,10 +84,11 @@ class ResamplesState(Frozen):
     cancelled: bool = False
     indices_of: Callable[[int], Array] | None = None  # rebuilds the rows of draw i from (seed, i)
     response_of: Callable[[int], Array] | None = None  # or its new response, where rows stay and responses are drawn
+    signs_of: Callable[[int], Array] | None = None  # or the sign of each row, where signs are flipped
 
     def draw(self, i: int) -> Array:
-        """(n,) row positions of draw ``i``, or its new response; rebuilt from (seed, i), nothing of it was stored."""
-        rebuild = self.indices_of or self.response_of
+        """(n,) row positions of draw ``i``, its new response, or signs; rebuilt from (seed, i), nothing was stored."""
+        rebuild = self.indices_of or self.response_of or self.signs_of
         if rebuild is None:
             raise LookupError("these resamples do not carry the means to rebuild a draw")
         return rebuild(i)
@@ -119,17 +123,34 @@ class Batch(Frozen):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CVState(Frozen):
-    """Cross-validation of a model: k folds over n rows."""
+    """Cross-validation of a model: k folds over n rows, R times over; F = R k folds in all.
+
+    ``metrics`` are pooled over all held-out rows, ``fold_metrics`` one number a fold, in the order of the repeats.
+    ``terms`` maps a column name to one value per source term: what is lost without it.
+    """
 
     k: int
-    scheme: str
-    folds: Array  # (n,) int
+    scheme: str  # "rows", "groups" or "given"
+    folds: Array  # (n,) int, of the first repeat
     metrics: Mapping[str, float] = field(default_factory=dict)
-    fold_metrics: Mapping[str, Array] = field(default_factory=dict)
-    oos_predictions: Array | None = None
-    oos_residuals: Array | None = None
-    group_rule: str | None = None
-    conditional: bool = False
+    fold_metrics: Mapping[str, Array] = field(default_factory=dict)  # each (F,)
+    oos_predictions: Array | None = None  # (n,) of the first repeat, response scale; NaN where there is none
+    oos_residuals: Array | None = None  # (n,)
+    group_rule: str | None = None  # what the held-out rows stand for, in words
+    conditional: bool = False  # held-out rows are predicted with the effects of their groups
+    loo: bool = False
+    seed: int | None = None
+    repeats: int = 1
+    assignment: Array | None = None  # (R, n) int
+    predictions: Array | None = None  # (R, n)
+    rows: Array | None = None  # (n,) positions of the rows in the data
+    y: Array | None = None  # (n,) what was predicted
+    n_unscored: int = 0  # rows without a prediction, over all repeats
+    failures: Mapping[str, int] = field(default_factory=dict)  # why, and how many rows
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    conf_level: float = 0.95
+    cancelled: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,235 @@
+"""Carrying a plan out: which way each model goes, in tasks that any process can do, as a stream of held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from inference_core.families import get_family
+from inference_core.progress import Cancel, Monitor, Progress
+from inference_core.states import Array, FitState
+
+from .ablation import Variant
+from .batched import GlmFolds, LmerFolds
+from .closed import LeastSquares
+from .plan import Plan, splits_groups
+from .refits import NOT_ESTIMABLE, Held, Refitter, full_fits
+
+CHUNK_CELLS = 1 << 22  # rows times columns of the folds that one closed-form task takes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldBatch:
+    """Held-out linear predictors of some folds by some of the models: a step of the long loop."""
+
+    variants: tuple[int, ...]
+    repeat: int
+    folds: tuple[int, ...]
+    rows: Array  # (m,) row positions
+    eta: Array  # (len(variants), m)
+    held: tuple[Held, ...] = ()  # what a fold has to say beside its predictions
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """Everything that came: linear predictors (V, R, n), NaN where there is none, and what was said of folds."""
+
+    eta: Array
+    finished: Array  # (V, R, k) bool
+    params: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict)  # (repeat, fold) of the full model
+    dispersion: Array | None = None  # (R, k)
+    failures: dict[tuple[int, int, int], str] = field(default_factory=dict)  # (variant, repeat, fold) -> why
+    separated: set[tuple[int, int]] = field(default_factory=set)  # (repeat, fold) of the full model
+    cancelled: bool = False
+
+    def take(self, batch: FoldBatch) -> None:
+        """Put one batch where it belongs."""
+        for i, v in enumerate(batch.variants):
+            self.eta[v, batch.repeat, batch.rows] = batch.eta[i]
+            self.finished[v, batch.repeat, list(batch.folds)] = True
+        for held in batch.held:
+            at = (held.repeat, held.fold)
+            if held.failure:
+                self.failures[held.variant, held.repeat, held.fold] = held.failure
+            if held.variant == 0:
+                if held.remark:
+                    self.separated.add(at)
+                self.params[at] = held.params
+                if self.dispersion is not None:
+                    self.dispersion[at] = held.dispersion
+
+
+def outcome(
+    plan: Plan,
+    *,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    verbose: bool = False,
+) -> Outcome:
+    """Do all of a plan; a cancelled run has what was done by then."""
+    V, (R, n) = len(plan.models), plan.folds.shape
+    out = Outcome(np.full((V, R, n), np.nan), np.zeros((V, R, plan.k), bool), dispersion=np.full((R, plan.k), np.nan))
+    monitor = Monitor(V * R * plan.k, progress=progress, cancel=cancel, verbose=verbose, desc="cross-validation")
+    if cancel is not None and cancel.is_set():
+        out.cancelled = True
+        return out
+    for batch in stream(plan, n_jobs=n_jobs):
+        out.take(batch)
+        if not monitor.tick(batch.done):
+            break
+    monitor.close()
+    out.cancelled = not bool(out.finished.all())
+    return out
+
+
+def stream(plan: Plan, *, n_jobs: int = 1) -> Iterator[FoldBatch]:
+    """Batches of held-out rows, the full model's folds first; the same for any ``n_jobs``."""
+    here, elsewhere = _tasks(plan)
+    total, done = len(plan.models) * plan.repeats * plan.k, 0
+    for batches in _results(here, elsewhere, n_jobs):
+        for batch in batches:
+            done += len(batch.variants) * len(batch.folds)
+            yield FoldBatch(
+                batch.variants, batch.repeat, batch.folds, batch.rows, batch.eta, batch.held, done, total
+            )
+
+
+Task = Callable[[], list[FoldBatch]]
+
+
+def _results(here: Iterator[Task], elsewhere: list[Task], n_jobs: int) -> Iterator[list[FoldBatch]]:
+    for task in here:
+        yield task()
+    if n_jobs == 1 or len(elsewhere) < 2:
+        for task in elsewhere:
+            yield task()
+        return
+    from joblib import Parallel, delayed
+
+    yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in elsewhere)
+
+
+def _tasks(plan: Plan) -> tuple[Iterator[Task], list[Task]]:
+    """Tasks that are done here because they are short, and those that are worth another process."""
+    if plan.spec.is_lm and not plan.design.space_depends_on_rows:
+        return _closed_tasks(plan), []
+    starts = full_fits(plan.design, plan.models, plan.fit, plan.n_agq)
+    refitter = Refitter(plan.design, plan.models, starts, plan.conditional, plan.n_agq)
+    tasks: list[Task] = []
+    for v in range(len(plan.models)):
+        for repeat in range(plan.repeats):
+            tasks += _variant_tasks(plan, refitter, v, starts[v], repeat)
+    return iter(()), tasks
+
+
+# ---- least squares -----------------------------------------------------------------------------------------
+
+
+def _closed_tasks(plan: Plan) -> Iterator[Task]:
+    plain = [v for v, model in enumerate(plan.models) if model.recoded is None]
+    yield from _closed_of(plan, plain, LeastSquares.of(plan.bundle, [plan.models[v].columns for v in plain]))
+    for v, model in enumerate(plan.models):
+        if model.recoded is not None:
+            bundle = model.bundle(plan.bundle, model.design(plan.design, None))
+            yield from _closed_of(plan, [v], LeastSquares.of(bundle, [np.ones(bundle.p, bool)]))
+
+
+def _closed_of(plan: Plan, models: list[int], problem: LeastSquares) -> Iterator[Task]:
+    refitter = Refitter(plan.design, plan.models, (None,) * len(plan.models))
+    single = plan.k == plan.bundle.n
+    step = max(1, plan.k * CHUNK_CELLS // max(1, problem.basis.size))
+    for repeat in range(plan.repeats):
+        if single:
+            yield partial(_one_by_one, plan, models, problem, repeat)
+            continue
+        for at in range(0, plan.k, step):
+            wanted = list(range(at, min(at + step, plan.k)))
+            yield partial(_downdated, plan, models, problem, refitter, repeat, wanted)
+
+
+def _one_by_one(plan: Plan, models: list[int], problem: LeastSquares, repeat: int) -> list[FoldBatch]:
+    eta = _with_offset(plan, problem.leave_one_out())
+    lost = np.flatnonzero(np.isnan(eta[0])) if models[0] == 0 else ()
+    folds = plan.folds[repeat]
+    held = tuple(
+        Held(0, repeat, int(folds[i]), np.array([i]), np.array([np.nan]), failure=NOT_ESTIMABLE) for i in lost
+    )
+    return [FoldBatch(tuple(models), repeat, tuple(range(plan.k)), np.arange(plan.bundle.n), eta, held)]
+
+
+def _downdated(
+    plan: Plan, models: list[int], problem: LeastSquares, refitter: Refitter, repeat: int, wanted: list[int]
+) -> list[FoldBatch]:
+    folds = plan.folds[repeat]
+    eta, again = problem.held_out(folds, plan.k, wanted)
+    eta = _with_offset(plan, eta)
+    good = [j for j in wanted if j not in again]
+    rows = np.flatnonzero(np.isin(folds, good)) if len(good) < plan.k else np.arange(folds.size)
+    out = [FoldBatch(tuple(models), repeat, tuple(good), rows, eta[:, rows])] if good else []
+    return out + [_refitted(refitter, v, repeat, j, folds) for j in again for v in models]
+
+
+def _with_offset(plan: Plan, eta: Array) -> Array:
+    return eta if plan.bundle.offset is None else eta + plan.bundle.offset
+
+
+# ---- everything else ---------------------------------------------------------------------------------------
+
+
+def _variant_tasks(plan: Plan, refitter: Refitter, v: int, fit: FitState | None, repeat: int) -> list[Task]:
+    folds = plan.folds[repeat]
+    batched = _batched(plan, plan.models[v], v, fit, folds)
+    if batched is None:
+        return [partial(_one_fold, refitter, v, repeat, j, folds) for j in range(plan.k)]
+    step = batched.chunk
+    return [
+        partial(_many_folds, batched, refitter, v, repeat, np.arange(at, min(at + step, plan.k)), folds)
+        for at in range(0, plan.k, step)
+    ]
+
+
+def _batched(plan: Plan, model: Variant, v: int, fit: FitState | None, folds: Array) -> GlmFolds | LmerFolds | None:
+    """The kernel that takes this model's folds all at once, if there is one."""
+    if fit is None or not fit.converged or fit.is_separated:
+        return None
+    if not model.spec.has_random_effects:
+        if plan.design.space_depends_on_rows or plan.spec.has_random_effects:
+            return None
+        if get_family(model.spec.family, model.spec.link).estimated:
+            return None  # a refit has its own theta, and the deviance needs it
+        return GlmFolds.of(v, model.spec, model.bundle(plan.bundle, model.design(plan.design, None)), fit)
+    bundle = model.bundle(plan.bundle, model.design(plan.design, None))
+    assert bundle.re_metadata is not None
+    weights = bundle.prior_weights
+    one_factor = model.spec.is_lmer and len(bundle.re_metadata.blocks) == 1 and not plan.design.relearned
+    if not one_factor or plan.conditional or (weights is not None and not np.all(weights > 0)):
+        return None
+    if splits_groups(folds, bundle.re_metadata.blocks[0].group_index):
+        return None
+    return LmerFolds.of(v, model.spec, bundle, fit)
+
+
+def _many_folds(
+    kernel: GlmFolds | LmerFolds, refitter: Refitter, v: int, repeat: int, wanted: Array, folds: Array
+) -> list[FoldBatch]:
+    held, again = kernel.hold_out(repeat, folds, wanted)
+    out = [_single(h) for h in held]
+    return out + [_refitted(refitter, v, repeat, j, folds) for j in again]
+
+
+def _one_fold(refitter: Refitter, v: int, repeat: int, fold: int, folds: Array) -> list[FoldBatch]:
+    return [_refitted(refitter, v, repeat, fold, folds)]
+
+
+def _refitted(refitter: Refitter, v: int, repeat: int, fold: int, folds: Array) -> FoldBatch:
+    return _single(refitter.hold_out(v, repeat, fold, folds == fold))
+
+
+def _single(held: Held) -> FoldBatch:
+    return FoldBatch((held.variant,), held.repeat, (held.fold,), held.rows, held.eta[None], (held,))
