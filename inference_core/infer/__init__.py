@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         compute_bootstrap_pvalue,
         compute_jackknife_coefs,
         compute_params_bootstrap,
+        compute_params_bootstrap_mixed,
     )
     from .dispatch import InferResult, dispatch_infer
     from .params import dispatch_params_inference
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InferResult", "augment_spread_with_profile_ci", "compute_bootstrap_params", "compute_bootstrap_pvalue",
-    "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap", "compute_profile_inference",
-    "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference",
+    "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap",
+    "compute_params_bootstrap_mixed", "compute_profile_inference", "compute_satterthwaite_emm_df", "dispatch_infer",
+    "dispatch_params_inference",
 ]  # fmt: skip
 
 _HOME = MappingProxyType(
@@ -39,6 +41,7 @@ _HOME = MappingProxyType(
         "compute_jackknife_coefs": "bootstrap",
         "compute_params_asymptotic": "asymptotic",
         "compute_params_bootstrap": "bootstrap",
+        "compute_params_bootstrap_mixed": "bootstrap",
         "compute_profile_inference": "profile",
         "compute_satterthwaite_emm_df": "satterthwaite_emm",
         "dispatch_infer": "dispatch",

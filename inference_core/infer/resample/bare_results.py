@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.states import REInfo
+from inference_core.states import Array, REInfo
 from inference_core.states.inference import ResamplesState
 
 from .common import compute_bootstrap_ci
@@ -73,15 +73,21 @@ def bare_spread_names(re: REInfo) -> tuple[str, ...]:
     return (*out, "Residual_sd")
 
 
-def bootstrap_result(draws: ResamplesState, which: Which, p: int, ci_type: Any, level: float) -> BootstrapResult:
-    """Draws of p coefficients and the spread after them as the container of the function called."""
+def bootstrap_result(
+    draws: ResamplesState, which: Which, p: int, ci_type: Any, level: float, jackknife: Array | None = None
+) -> BootstrapResult:
+    """Draws of p coefficients and the spread after them as the container of the function called.
+
+    jackknife (J, k) is the same statistics without each group, for BCa.
+    """
     columns = columns_of(which, p, len(draws.names))
     samples, observed = draws.samples[:, columns], draws.observed[columns]
     lower, upper = np.full(observed.size, np.nan), np.full(observed.size, np.nan)
     for j in range(observed.size):  # one by one: a correlation with an SD of 0 is NaN, and its draw good for the others
         good = samples[~np.isnan(samples[:, j]), j, None]
         if len(good):
-            (lower[j],), (upper[j],) = compute_bootstrap_ci(observed[j, None], good, ci_type, level)
+            left = None if jackknife is None else jackknife[:, columns][:, j, None]
+            (lower[j],), (upper[j],) = compute_bootstrap_ci(observed[j, None], good, ci_type, level, left)
     return BootstrapResult(
         observed=observed, boot_samples=samples, ci_lower=lower, ci_upper=upper, param_names=list(draws.names[columns]),
         n_boot=len(samples), ci_type=ci_type, level=level,

@@ -26,7 +26,7 @@ from .bare_results import bare_spread_names, bootstrap_result, check_names, chec
 from .common import warn_on_failures
 from .glmer_draws import GlmerDraws, block_of
 from .glmer_kernel import REFIT_TOL, GlmerKernel, rows_at_once, statistics, terms_of
-from .lmer import refuse_interval
+from .mixed_limits import refuse_interval
 from .random_arrays import random_effects_of
 from .results import BootstrapResult
 from .stream import DrawStream

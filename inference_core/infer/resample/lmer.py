@@ -7,6 +7,7 @@ Columns of Z run by grouping factor, within it by level, within that by effect. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,9 @@ from inference_core.states import Array, REInfo
 
 from .bare_results import bare_spread_names, bootstrap_result, check_names, check_which, columns_of, refuse_boot_type
 from .common import warn_on_failures
+from .lmer_cluster import without_groups
 from .lmer_kernel import LmerKernel
+from .mixed_limits import refuse_interval
 from .random_arrays import random_effects_of
 from .results import BootstrapResult
 from .stream import DrawStream
@@ -179,7 +182,7 @@ def lmer_bootstrap(
     X, Z, beta, theta, sigma, n_groups_list, re_structure, metadata
         The fitted model, as in :func:`simulate_from_lmer`.
     y : (n,)
-        The response that was fitted; draws depend on it through the estimates only.
+        The response that was fitted; draws depend on it through the estimates only, BCa limits directly.
     X_names : list of str
         Columns of X.
     lower_bounds : list of float, optional
@@ -189,8 +192,9 @@ def lmer_bootstrap(
         Draws; draw i is a function of (seed, i), so a larger number keeps the earlier ones.
     seed : int, optional
     boot_type : {"parametric"}
-    ci_type : {"percentile", "basic"}
-        SDs and correlations have percentile limits only; there is no BCa.
+    ci_type : {"percentile", "basic", "bca"}
+        "bca" takes its acceleration from refits of ``y`` without each group of the outermost factor. SDs and
+        correlations have no "basic" limits.
     level : float
         Confidence level.
     method : {"REML", "ML"}
@@ -227,42 +231,25 @@ def lmer_bootstrap(
     part = check_which(which)
     refuse_boot_type(boot_type)
     check_names(part, group_names, random_names)
-    refuse_interval(ci_type, spread=part != "fixef")
+    if ci_type in ("expanded", "studentized"):
+        raise InferenceError(
+            f"ci_type={ci_type!r} in lmer_bootstrap",
+            "bare arrays bring no degrees of freedom and no standard errors",
+            "ci_type='percentile', 'basic' or 'bca'; model(...).fit().infer(how='boot') has the others",
+        )
+    refuse_interval(ci_type, spread=part != "fixef", linear=True)
     check_interval_request(ci_type, n_boot, level)
     _check_bounds(lower_bounds, None)
     re = random_effects_of(Z, theta, n_groups_list, re_structure, metadata, group_names, random_names)
     kernel = _kernel(X, y, re, theta, beta, sigma, X_names, reml=_is_reml(method), max_iter=max_iter, tol=tol)
     stream = DrawStream(
         kernel=kernel, rng=RNG.from_seed(seed), names=(*X_names, *bare_spread_names(re)), observed=kernel.observed,
-        scheme="parametric", drawn=kernel.simulate,
+        scheme="parametric", drawn=kernel.simulate, leave_one_out=partial(without_groups, kernel),
     )  # fmt: skip
+    jackknife = stream.jackknife() if ci_type == "bca" else None  # refused now where there is none
     draws = stream.collect(n_boot, n_jobs=n_jobs, verbose=verbose)
     warn_on_failures(draws.n_failed, n_boot, "lmer_bootstrap")
-    return bootstrap_result(draws, part, len(X_names), ci_type, level)
-
-
-def refuse_interval(ci_type: str, *, spread: bool) -> None:
-    """Refuse limits that the parametric bootstrap of a mixed model does not have.
-
-    Raises
-    ------
-    InferenceError
-        BCa and studentized ones; for SDs and correlations (``spread``) whatever is not percentile.
-    """
-    if ci_type in ("bca", "studentized"):
-        why = {
-            "bca": "BCa takes its acceleration from single rows left out, and rows of a mixed model come in groups",
-            "studentized": "refits of a mixed model carry no standard errors of their own",
-        }[ci_type]
-        raise InferenceError(
-            f"ci_type={ci_type!r} for a mixed model", why, "ci_type='expanded' (coefficients) or 'percentile'"
-        )
-    if spread and ci_type in ("basic", "normal"):
-        raise InferenceError(
-            f"{ci_type} limits of standard deviations and correlations",
-            "an SD is bounded at 0 and a correlation at -1 and 1; these limits go beyond",
-            "ci_type='percentile'",
-        )
+    return bootstrap_result(draws, part, len(X_names), ci_type, level, jackknife)
 
 
 # ---- parts -------------------------------------------------------------------------------------------------

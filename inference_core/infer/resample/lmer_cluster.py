@@ -23,6 +23,7 @@ from .lmer_kernel import CHUNK_PATTERNS, MAX_CHUNK, LmerKernel
 from .whole_groups import WholeGroups
 
 CHUNK_COUNTS = 1 << 20  # counts of one chunk
+MOST_COUNTS = 4_000_000  # counts of all groups left out one after the other
 ONE_BY_ONE = 16  # draws of a chunk where each is refitted by itself
 
 Parts = tuple[Array, Array, Array | None]  # samples (b, k), status (b,), se (b, k)
@@ -142,16 +143,24 @@ class ClusterKernel:
         return replace(base, problem=part).refit(part.y[None])
 
 
-def blocks_left_out(kernel: ClusterKernel, most: int = 4_000_000) -> Array:
-    """(J, k) statistics without each group, for an acceleration; without each of some blocks of groups if J is large.
+def without_groups(base: LmerKernel, most: int = MOST_COUNTS) -> Array:
+    """(J, k) statistics without each group of the outermost factor, for an acceleration.
 
-    The acceleration is a standardised third moment of sums: its expectation is the same for sums over blocks, and J
-    refits of J groups each cost J^2. At most ``most`` counts are formed, for at least 100 blocks.
+    Where J is large, without each of fewer blocks of groups: J refits of J groups each cost J^2, and the acceleration
+    is a standardised third moment of sums over groups, whose expectation is the same for sums over blocks. At most
+    ``most`` counts are formed, for at least 100 blocks.
+
+    Raises
+    ------
+    InferenceError
+        The factors are crossed.
     """
+    asked = "BCa limits, whose acceleration comes from groups left out,"
+    kernel = ClusterKernel(base, WholeGroups.outermost(base.problem, asked))
     J = kernel.groups.J
-    blocks = min(J, max(100, most // J))
+    blocks, step = min(J, max(100, most // J)), kernel.chunk_rows
     parts = [
-        kernel.without(np.arange(at, min(at + kernel.chunk_rows, blocks))[:, None] == np.arange(J) % blocks)[0]
-        for at in range(0, blocks, kernel.chunk_rows)
+        kernel.without(np.arange(at, min(at + step, blocks))[:, None] == np.arange(J) % blocks)[0]
+        for at in range(0, blocks, step)
     ]
     return np.concatenate(parts)

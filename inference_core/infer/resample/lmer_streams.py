@@ -14,7 +14,7 @@ from inference_core.infer.cluster_robust import cluster_robust
 from inference_core.rng import RNG
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
-from .lmer_cluster import ClusterKernel, blocks_left_out
+from .lmer_cluster import ClusterKernel, without_groups
 from .lmer_kernel import LmerKernel, refuse_without_lmer
 from .lmer_residual import ResidualDraws
 from .lmer_wild import WildDraws
@@ -88,14 +88,8 @@ def _begin(
         "observed": kernel.observed,
         "observed_se": se,
         "want_se": want_se,
-        "leave_one_out": partial(_without_groups, kernel),
+        "leave_one_out": partial(without_groups, kernel),
     }
-
-
-def _without_groups(kernel: LmerKernel) -> Array:
-    """(J, k) statistics without each group of the outermost factor, or without each of many blocks of groups."""
-    asked = "BCa limits, whose acceleration comes from groups left out,"
-    return blocks_left_out(ClusterKernel(kernel, WholeGroups.outermost(kernel.problem, asked)))
 
 
 # ---- degrees of freedom of expanded limits: (k,), infinite for what has none ---------------------------------

@@ -141,13 +141,28 @@ def test_moments_of_simulate_from_lmer(scenes):
     assert np.abs(((Y - mean).T @ (Y - mean) / B - V) / errors).max() < 5.5  # 4,656 covariances
 
 
+def test_bca_limits_take_their_acceleration_from_groups_left_out(scenes):
+    (spec, bundle, fit), arrays, names = scenes["slope"]
+    result = lmer_bootstrap(**arrays, **names, which="all", n_boot=300, seed=4, ci_type="bca")
+    stream = open_stream("boot", "parametric", spec, bundle, fit, seed=4)
+    jackknife = stream.jackknife()
+    for j in range(len(stream.names)):
+        limits = interval("bca", result.boot_samples[:, [j]], result.observed[[j]], jackknife=jackknife[:, [j]])
+        np.testing.assert_allclose(result.ci_lower[j], limits.lower[0], rtol=1e-6)  # refits from other starts
+        np.testing.assert_allclose(result.ci_upper[j], limits.upper[0], rtol=1e-6)
+    crossed = scenes["mixed"][1]
+    with pytest.raises(InferenceError, match="crossed"):
+        lmer_bootstrap(**crossed, n_boot=300, ci_type="bca")
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
         (dict(which="random"), "fixef, ranef, all"),
         (dict(which="all"), "group_names"),
         (dict(boot_type="case"), "belong together"),
-        (dict(ci_type="bca"), "single rows left out"),
+        (dict(ci_type="studentized"), "no standard errors"),
+        (dict(ci_type="expanded"), "no degrees of freedom"),
         (dict(ci_type="basic", which="ranef", group_names=["S"], random_names=["a", "b"]), "bounded at 0"),
         (dict(n_boot=10), "cannot give"),
         (dict(method="MAP"), "REML or ML"),
