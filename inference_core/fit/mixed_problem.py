@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_core.errors import InferenceError
+from inference_core.solvers.lmm.crossed import CrossedKernel
+from inference_core.solvers.lmm.crossed_design import CrossedDesign
 from inference_core.solvers.lmm.dense import MAX_Q, DenseDesign, Term
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, REInfo
@@ -94,6 +96,10 @@ class MixedProblem:
                 "with so many groups the normal reference is close; or use how='boot'",
             )
         return DenseDesign.of(self.X, self.terms, self.weights)
+
+    def crossed_kernel(self) -> CrossedKernel:
+        """What several factors with many levels need."""
+        return CrossedKernel(CrossedDesign.of(self.X, self.terms, self.weights))
 
     def relative_factors(self, theta: Array) -> Sequence[Array]:
         """T (k, k) of each block, in the units of the data."""

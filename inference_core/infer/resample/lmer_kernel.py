@@ -18,7 +18,9 @@ from inference_core.errors import InferenceError
 from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.fit.varcomp import sds_and_correlations
 from inference_core.rng import RNG, Purpose
-from inference_core.solvers.lmm.dense import DenseDesign, Term
+from inference_core.solvers.lmm.crossed import CrossedKernel
+from inference_core.solvers.lmm.crossed_fit import fit_crossed, replicate_crossed
+from inference_core.solvers.lmm.dense import MAX_Q, DenseDesign, Term
 from inference_core.solvers.lmm.dense_fit import fit_dense, replicate_dense
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.lanes import Lanes
@@ -32,6 +34,7 @@ MAX_CHUNK = 512  # draws: above, a chunk takes longer than a picture should wait
 CHUNK_VALUES = 1 << 20  # normals of one chunk
 CHUNK_PATTERNS = 1 << 16  # draws times patterns of groups
 CHUNK_CUBES = 1 << 22  # draws times q^3, where there are several factors
+CHUNK_WORK = 1 << 32  # multiplications of one evaluation times draws, where these are refitted one by one
 AT_BOUND = 1e-4  # relative SD, or what is left of it given the other effects, that counts as 0, as in lme4
 
 
@@ -97,7 +100,7 @@ class LmerKernel:
         Raises
         ------
         InferenceError
-            No random effects, not Gaussian, or more random effects of several factors than there is a kernel for.
+            No random effects, or not Gaussian.
         """
         problem = MixedProblem.of(spec, bundle, fit, asked)
         assert fit.theta is not None
@@ -125,11 +128,13 @@ class LmerKernel:
         return self.problem.re
 
     @cached_property
-    def design(self) -> GroupDesign | DenseDesign:
+    def design(self) -> GroupDesign | DenseDesign | CrossedKernel:
         """What every refit shares."""
         if self.problem.is_one_factor:
             return self.problem.group_design()
-        return self.problem.dense_design("a parametric bootstrap")
+        if self.re.q <= MAX_Q:
+            return self.problem.dense_design("a parametric bootstrap")
+        return self.problem.crossed_kernel()
 
     @property
     def chunk_rows(self) -> int:
@@ -137,6 +142,8 @@ class LmerKernel:
         most = min(MAX_CHUNK, CHUNK_VALUES // (self.n + self.re.q))
         if isinstance(self.design, GroupDesign):
             most = min(most, CHUNK_PATTERNS // self.design.patterns.U)
+        elif isinstance(self.design, CrossedKernel):
+            most = min(most, CHUNK_WORK // self.design.work)
         else:
             most = min(most, CHUNK_CUBES // self.re.q**3)
         return 1 << max(most, 1).bit_length() - 1
@@ -182,7 +189,7 @@ class LmerKernel:
             if isinstance(design, GroupDesign):
                 fits = self.fits_of_lanes(design, design.lanes(Y, reml=self.reml))
             else:
-                fits = self._dense_fits(design, Y)
+                fits = self._fits_of_terms(design, Y)
         return self.collected(fits)
 
     def fits_of_lanes(self, design: GroupDesign, lanes: Lanes) -> Refits:
@@ -202,16 +209,17 @@ class LmerKernel:
         return Refits([T], beta, sigma, np.where(possible, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED),
                                                  DRAW_RANK_DEFICIENT), se)  # fmt: skip
 
-    def _dense_fits(self, design: DenseDesign, Y: Array) -> Refits:
-        T, beta, sigma, found = replicate_dense(
-            design, Y, self.T, reml=self.reml, tol=self.tol, max_iter=self.max_iter
-        )
+    def _fits_of_terms(self, design: DenseDesign | CrossedKernel, Y: Array) -> Refits:
+        options = {"reml": self.reml, "tol": self.tol, "max_iter": self.max_iter}
+        if isinstance(design, DenseDesign):
+            fit, (T, beta, sigma, found) = fit_dense, replicate_dense(design, Y, self.T, **options)
+        else:
+            fit, (T, beta, sigma, found) = fit_crossed, replicate_crossed(design, Y, self.T, **options)
         converged = found.converged.copy()
         for i in np.flatnonzero(~converged):
-            again = fit_dense(
-                self.problem.X, self.problem.terms, Y[i], weights=self.problem.weights, reml=self.reml, tol=self.tol,
-                max_iter=self.max_iter, start=list(self.T),
-            )  # fmt: skip
+            again = fit(
+                self.problem.X, self.problem.terms, Y[i], weights=self.problem.weights, start=list(self.T), **options
+            )
             beta[i], sigma[i], converged[i] = again.beta, again.sigma, again.converged
             for t, one in zip(T, again.T, strict=True):
                 t[i] = one

@@ -36,6 +36,21 @@ class CrossedKernel:
         d = self.design
         return level_map(d.meetings, d.q2, d.cross)
 
+    @property
+    def x_factor(self) -> Array:
+        """(p, p) from the kernel's coordinates of the coefficients to those of X as given."""
+        return self.design.x_factor
+
+    def theta_inside(self, T: Sequence[Array]) -> Array:
+        """(B, m) search coordinates of T_t (B, k, k) given in the units of the data."""
+        return self.design.theta_inside(T)
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one evaluation, to an order of magnitude."""
+        d = self.design
+        return d.q2**3 + 4 * min(d.meetings.n_pairs, d.meetings.n_levels * d.q2**2) + 50 * d.n
+
     def rest(self, Q: Array, T: Sequence[Array]) -> Rest:
         """The rest at one theta."""
         d = self.design
@@ -86,6 +101,13 @@ class CrossedLanes:
                     out.gradient[lane] = at.gradient()
                     out.hessian[lane] = at.curvature()
         return out
+
+    def x_information(self, theta: Array) -> Array:
+        """(B, p, p) X'V^-1 X at theta (B, m), X orthonormal; NaN where V is singular to double precision."""
+        d = self.kernel.design
+        T = d.t_inside(theta)
+        points = [self.at([t[lane] for t in T], lane) for lane in range(self.size)]
+        return np.array([np.full((d.p, d.p), np.nan) if point is None else point.S for point in points])
 
     def at(self, T: Sequence[Array], lane: int = 0) -> Point | None:
         """Everything at one T of each term, search coordinates; None where V is singular to double precision."""
