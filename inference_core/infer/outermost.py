@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
-from inference_core.fit.mixed_problem import MixedProblem
-from inference_core.states import Array, RandomBlock
+from inference_core.states import Array, RandomBlock, REInfo
 
 
-def outermost(problem: MixedProblem) -> RandomBlock | None:
+class HasBlocks(Protocol):
+    """Random effects and the rows that count."""
+
+    @property
+    def re(self) -> REInfo:
+        """Blocks over the rows of the bundle."""
+        ...
+
+    @property
+    def rows(self) -> Array | None:
+        """(n,) rows of the bundle, None for all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """Nothing but these."""
+
+    re: REInfo
+    rows: Array | None
+
+
+def outermost(problem: HasBlocks) -> RandomBlock | None:
     """The block of that factor; None where factors are crossed."""
     blocks = problem.re.blocks
     for block in sorted(blocks, key=lambda b: b.n_levels):
@@ -18,7 +42,7 @@ def outermost(problem: MixedProblem) -> RandomBlock | None:
     return None
 
 
-def rows_of_block(problem: MixedProblem, block: RandomBlock) -> Array:
+def rows_of_block(problem: HasBlocks, block: RandomBlock) -> Array:
     """(n,) level of each row that counts."""
     return block.group_index if problem.rows is None else block.group_index[problem.rows]
 

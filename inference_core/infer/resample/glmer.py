@@ -7,6 +7,7 @@ Columns of Z run by grouping factor, within it by level, within that by effect. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from inference_core.states import Array, DataBundle, ModelSpec, REInfo
 
 from .bare_results import bare_spread_names, bootstrap_result, check_names, check_which, refuse_boot_type
 from .common import warn_on_failures
+from .glmer_cluster import without_groups
 from .glmer_draws import GlmerDraws, block_of
 from .glmer_kernel import REFIT_TOL, GlmerKernel, rows_at_once, statistics, terms_of
 from .mixed_limits import refuse_interval
@@ -193,8 +195,9 @@ def glmer_bootstrap(
         Draws; draw i is a function of (seed, i), so a larger number keeps the earlier ones.
     seed : int, optional
     boot_type : {"parametric"}
-    ci_type : {"percentile", "basic"}
-        SDs and correlations have percentile limits only; there is no BCa.
+    ci_type : {"percentile", "basic", "bca"}
+        "basic" of coefficients only. "bca" takes its acceleration from refits without each group of the outermost
+        factor.
     level : float
         Confidence level.
     max_iter
@@ -233,6 +236,12 @@ def glmer_bootstrap(
     part = check_which(which)
     refuse_boot_type(boot_type)
     check_names(part, group_names, random_names)
+    if ci_type in ("expanded", "studentized"):
+        raise InferenceError(
+            f"ci_type={ci_type!r} in glmer_bootstrap",
+            "bare arrays bring no degrees of freedom and no standard errors",
+            "ci_type='percentile', 'basic' or 'bca'",
+        )
     refuse_interval(ci_type, spread=part != "fixef")
     check_interval_request(ci_type, n_boot, level)
     re = random_effects_of(Z, theta, n_groups_list, _structure(re_structure), metadata, group_names, random_names)
@@ -240,10 +249,12 @@ def glmer_bootstrap(
     stream = DrawStream(
         kernel=kernel, rng=RNG.from_seed(seed), names=(*X_names, *bare_spread_names(re)[:-1]),
         observed=kernel.observed, scheme="parametric", drawn=kernel.simulate,
+        leave_one_out=partial(without_groups, kernel),
     )  # fmt: skip
+    jackknife = stream.jackknife() if ci_type == "bca" else None  # refused now where there is none
     draws = stream.collect(n_boot, n_jobs=n_jobs, verbose=verbose)
     warn_on_failures(draws.n_failed, n_boot, "glmer_bootstrap")
-    return bootstrap_result(draws, part, len(X_names), ci_type, level)
+    return bootstrap_result(draws, part, len(X_names), ci_type, level, jackknife)
 
 
 # ---- parts -------------------------------------------------------------------------------------------------

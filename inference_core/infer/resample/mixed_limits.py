@@ -1,6 +1,8 @@
-"""Which types of limits the bootstraps of mixed models have, for coefficients and for their spread."""
+"""What the bootstraps of mixed models do not have: types of limits, and schemes of generalized ones."""
 
 from __future__ import annotations
+
+from typing import NoReturn
 
 from inference_core.errors import InferenceError
 
@@ -14,20 +16,18 @@ def refuse_interval(ci_type: str, *, spread: bool, linear: bool = False) -> None
     spread : bool
         Of SDs and correlations, not of coefficients.
     linear : bool
-        Of a linear mixed model, whose refits without a group and standard errors are at hand.
+        Of a linear mixed model, whose refits carry standard errors.
 
     Raises
     ------
     InferenceError
-        BCa and studentized limits of generalized mixed models; of SDs and correlations whatever may leave their range.
+        Studentized limits of generalized mixed models; of SDs and correlations whatever may leave their range.
     """
-    if ci_type in ("bca", "studentized") and not linear:
-        why = {
-            "bca": "BCa takes its acceleration from refits without a group, built for linear mixed models",
-            "studentized": "refits of a generalized mixed model carry no standard errors of their own",
-        }[ci_type]
+    if ci_type == "studentized" and not linear:
         raise InferenceError(
-            f"ci_type={ci_type!r} for a generalized mixed model", why, "ci_type='expanded' or 'percentile'"
+            f"ci_type={ci_type!r} for a generalized mixed model",
+            "refits of a generalized mixed model carry no standard errors of their own",
+            "ci_type='expanded' or 'percentile'",
         )
     if spread and ci_type in ("basic", "normal", "studentized"):
         raise InferenceError(
@@ -35,3 +35,19 @@ def refuse_interval(ci_type: str, *, spread: bool, linear: bool = False) -> None
             "the SD is bounded at 0 and a correlation at -1 and 1; these limits go beyond",
             "ci_type='percentile'",
         )
+
+
+def refuse_residuals(scheme: str) -> NoReturn:
+    """Refuse the schemes of residuals for a generalized mixed model.
+
+    Raises
+    ------
+    InferenceError
+        Always.
+    """
+    raise InferenceError(
+        f"scheme={scheme!r} of a generalized mixed model",
+        "residuals there have no spread of their own: it follows from the mean, and with other signs or in other rows "
+        "they give responses that the family cannot have",
+        "scheme='parametric' or 'cluster'",
+    )

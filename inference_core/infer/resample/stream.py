@@ -89,6 +89,11 @@ class DrawStream:
         """Rows of the data."""
         return self.kernel.n
 
+    @property
+    def task(self) -> str:
+        """The label of a progress bar."""
+        return "bootstrap"
+
     def batch(self, start: int, stop: int) -> Batch:
         """Draws ``start .. stop - 1``, a pure function of (seed, i) for each of them, to the last bit."""
         size = self.kernel.chunk_rows
@@ -143,7 +148,7 @@ class DrawStream:
         progress, cancel, verbose
             The protocol of every long loop; a cancelled run returns the draws it has, marked ``cancelled``.
         """
-        monitor = Monitor(n, progress=progress, cancel=cancel, verbose=verbose, desc="bootstrap")
+        monitor = Monitor(n, progress=progress, cancel=cancel, verbose=verbose, desc=self.task)
         samples = np.empty((n, len(self.names)))
         status = np.empty(n, np.int8)
         se = np.empty_like(samples) if self.want_se else None
@@ -360,23 +365,30 @@ def open_stream(
     seed: int | None = None,
     errors: str = "iid",
     want_se: bool = False,
+    **options: Any,
 ) -> DrawStream:
     """The stream behind ``infer(how, scheme)``; a table and a lookup.
+
+    ``how="perm"`` takes further ``options``: those of ``permutation.open_permutation_stream``.
 
     Raises
     ------
     InferenceError
         For a ``how`` or a ``scheme`` that has no stream.
     """
+    if how == "perm":
+        from inference_core.infer.permutation import open_permutation_stream
+
+        return open_permutation_stream(spec, bundle, fit, scheme=scheme, seed=seed, errors=errors, **options)
     opener = STREAMS.get((how, scheme or ("parametric" if spec.has_random_effects else "case")))
     if opener is None:
         known = ", ".join(f"how={h!r} with scheme={s!r}" for h, s in STREAMS)
         raise InferenceError(
             asked=f"a stream of draws for how={how!r}, scheme={scheme!r}",
             found=f"streams there are: {known}",
-            remedy="how='boot'",
+            remedy="how='boot' or how='perm'",
         )
-    return opener(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
+    return opener(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se, **options)
 
 
 def parametric_bootstrap_stream(
@@ -406,18 +418,17 @@ def parametric_bootstrap_stream(
     InferenceError
         Not a mixed model, other errors, or standard errors where there are none.
     """
-    if spec.has_random_effects and not spec.is_lmer:
-        from .glmer_streams import parametric_stream
-
-        return parametric_stream(spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
-    return lmer_bootstrap_stream("parametric", spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
+    return mixed_bootstrap_stream("parametric", spec, bundle, fit, seed=seed, errors=errors, want_se=want_se)
 
 
-def lmer_bootstrap_stream(
+def mixed_bootstrap_stream(
     scheme: str, spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any
 ) -> DrawStream:
-    """A bootstrap of a linear mixed model: a table and a lookup, imported when first asked for."""
-    from .lmer_streams import SCHEMES
+    """A bootstrap of a mixed model: a table and a lookup, imported when first asked for."""
+    if spec.has_random_effects and not spec.is_lmer:
+        from .glmer_streams import SCHEMES
+    else:
+        from .lmer_streams import SCHEMES
 
     return SCHEMES[scheme](spec, bundle, fit, **options)
 
@@ -426,8 +437,8 @@ STREAMS = MappingProxyType(
     {
         ("boot", "case"): case_bootstrap_stream,
         ("boot", "parametric"): parametric_bootstrap_stream,
-        ("boot", "cluster"): partial(lmer_bootstrap_stream, "cluster"),
-        ("boot", "residual"): partial(lmer_bootstrap_stream, "residual"),
-        ("boot", "wild"): partial(lmer_bootstrap_stream, "wild"),
+        ("boot", "cluster"): partial(mixed_bootstrap_stream, "cluster"),
+        ("boot", "residual"): partial(mixed_bootstrap_stream, "residual"),
+        ("boot", "wild"): partial(mixed_bootstrap_stream, "wild"),
     }
 )

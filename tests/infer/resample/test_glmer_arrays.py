@@ -82,6 +82,16 @@ def test_names_and_parts(scenes):
     np.testing.assert_array_equal(more.boot_samples[:40], fixed.boot_samples)
 
 
+def test_bca_takes_groups_left_out(scenes):
+    model, arrays = scenes["intercept"]
+    found = glmer_bootstrap(**arrays, n_boot=199, seed=4, nAGQ=1, level=0.9, ci_type="bca")
+    left = open_stream("boot", "parametric", *model, seed=4).jackknife()
+    assert left.shape == (15, 5)
+    limits = interval("bca", found.boot_samples, found.observed, 0.9, jackknife=left[:, :4])
+    np.testing.assert_allclose(found.ci_lower, limits.lower, rtol=1e-5)  # refits to 1e-6 of a standard error
+    np.testing.assert_allclose(found.ci_upper, limits.upper, rtol=1e-5)
+
+
 def test_without_quadrature_is_the_default(scenes):
     (spec, bundle, _), arrays = scenes["intercept"]
     rough = fit_glmer(spec, bundle, n_agq=0)
@@ -135,7 +145,8 @@ def test_signatures_are_those_of_the_specification():
     ("change", "word"),
     [
         ({"boot_type": "case"}, "rows of one group belong together"),
-        ({"ci_type": "bca"}, "BCa"),
+        ({"ci_type": "studentized"}, "no standard errors"),
+        ({"ci_type": "basic", "which": "all", "group_names": ["g"], "random_names": ["a"]}, "bounded at 0"),
         ({"n_boot": 10}, "B = 10 cannot give"),
         ({"which": "sd"}, "fixef, ranef, all"),
         ({"which": "all"}, "group_names"),
