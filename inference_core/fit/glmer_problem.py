@@ -49,6 +49,15 @@ class GlmerProblem:
         """Whether theta is relative to a residual SD that is estimated."""
         return self.family.name in ("gamma", "inverse_gaussian", "gaussian")
 
+    def posed(self, terms: tuple[RandomTerm, ...]) -> Problem:
+        """The solver's problem with the random terms written otherwise: effects in another order."""
+        own, weights = self.common, self.common.weights
+        X = np.ascontiguousarray(own.X[:, np.isin(own.kept, self.kept)])
+        model = glmm_rows.RowModel(
+            self.family, own.y[None], None if weights is None else np.asarray(weights, dtype=float)
+        )
+        return pose_glmm(X, terms, model, own.offset, self.solver.n_agq)
+
     def coordinates(self, fit: FitState) -> Array:
         """Working coordinates of a fit: theta, beta and the log of the scale."""
         assert fit.theta is not None

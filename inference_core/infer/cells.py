@@ -33,7 +33,7 @@ BUILT = frozenset(
     {("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm")}
     | {("fit", "asymp", kind) for kind in ("lmer", "glmer")}
     | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
-    | {("fit", "profile", kind) for kind in ("lm", "glm", "lmer")}
+    | {("fit", "profile", kind) for kind in KINDS}
 )
 
 # What no version will do: a question without an answer, and the way out.

@@ -67,7 +67,7 @@ def _profile(ask: dict[str, Any]) -> InferResult:
     from .spread import augment_spread_with_profile_ci, varying_spread_state
 
     spec, bundle, fit = ask["spec"], ask["bundle"], ask["fit"]
-    wanted = ("conf_level", "n_steps", "verbose", "threshold")
+    wanted = ("conf_level", "n_steps", "verbose", "threshold", "progress", "cancel")
     profile = compute_profile_inference(spec, bundle, fit, **{name: ask[name] for name in wanted})
     spread = None
     if spec.has_random_effects:

@@ -7,7 +7,7 @@ import numpy as np
 from inference_core.errors import InferenceError
 from inference_core.fit.common import fitted_family
 from inference_core.solvers.glm_profile import profile_glm
-from inference_core.solvers.lmm.profile import Traces
+from inference_core.solvers.profile_search import Traces
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 
@@ -43,7 +43,7 @@ def coefficient_traces(
         deviance = fit.deviance / fit.dispersion
     P = kept.size
     ends, broken = np.full((P, 2), np.inf), np.zeros((P, 2), dtype=bool)
-    out = Traces([], [], [], [], ends, broken, 0)
+    out = Traces([], [], [], [], [], ends, broken)
     for j in range(P):
         parts = [values[j, 0, ::-1], beta[None], values[j, 1]]
         zeta = np.concatenate([-zetas[::-1], [0.0], zetas])
@@ -54,6 +54,7 @@ def coefficient_traces(
         out.zeta.append(zeta[there])
         out.value.append(points[there, j])
         out.slope.append(curve[there])
+        out.bend.append(np.full(int(there.sum()), np.nan))
         out.others.append(points[there])
     return out, names, beta, float(deviance)
 

@@ -60,7 +60,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
         "boot": _ALWAYS | _TEST | _LOOP | {"n_boot", "ci_type", "scheme", "save_resamples", "profile"},
         "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
         "cv": _ALWAYS | _LOOP | {"k", "holdout_group"},
-        "profile": _ALWAYS | {"n_steps", "threshold", "verbose"},
+        "profile": _ALWAYS | {"n_steps", "threshold", "verbose", "progress", "cancel"},
         "joint": _ALWAYS | {"errors", "cluster"},
     }
 )

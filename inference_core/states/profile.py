@@ -31,3 +31,4 @@ class ProfileState(Frozen):
     at_boundary: Mapping[str, tuple[bool, bool]]  # a limit where the range ends: SD 0, correlation +-1
     estimate: Mapping[str, float] = field(default_factory=dict)  # maximum-likelihood estimates
     notes: tuple[str, ...] = ()
+    cancelled: bool = False  # stopped early: limits that were not reached are NaN, traces end where they stood

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -321,13 +320,6 @@ def test_it_can_be_pickled():
 def test_refused(options, words):
     with pytest.raises(InferenceError, match=words):
         profile("y ~ 1 + (1 | batch)", dye(DYESTUFF), **options)
-
-
-def test_generalized_mixed_models_are_refused():
-    spec, bundle = build_bundle("y ~ 1 + (1 | batch)", dye(np.round(DYESTUFF2)), method="ml")
-    fit = fit_lmer(spec, bundle)
-    with pytest.raises(InferenceError, match="family poisson"):
-        compute_profile_inference(replace(spec, family="poisson", link="log"), bundle, fit)
 
 
 def test_levels_beyond_the_traces_are_refused():

@@ -1,0 +1,158 @@
+"""The deviance of a GLMM as its profiles see it: the fit's own (Laplace, quadrature, or nAGQ = 0), by its own rule.
+
+Coordinates are the solver's working (theta, beta, log scale), so every fixed effect is linear in them. For nAGQ = 0
+beta is found beside the modes and is no coordinate: its value does not minimise the deviance, so it has no profile.
+Gradients are exact, Hessians are central differences of them with all points as lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from inference_core.solvers.lmm.profile_targets import COR, FIXED, RATIO, Targets, away_from_edge
+from inference_core.solvers.profile_search import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height
+from inference_core.states import Array
+
+from .problem import Problem
+
+_STEP = 1e-3  # of central differences of the gradient, in standard errors
+_NUMBERS = 5e5  # rows times points worked at once
+_TIED = 1e-9  # distance of a correlation from its limit that counts as the limit
+
+Boundary = Callable[[int, int], float]
+
+
+class GlmmSurface:
+    """The deviance around its minimum; see ``profile_search.Surface``.
+
+    Parameters
+    ----------
+    problem : Problem
+        One lane of responses.
+    targets : Targets
+        RATIO for SDs (on the link scale), COR, SIGMA for the scale parameter, FIXED for fixed effects.
+    rows : (P, m) array
+        What takes the working coordinates to a fixed effect; zeros for the others.
+    scale_power : float
+        The scale target is exp(scale_power * log scale): 1/2 for a residual SD, 1 for the theta of a negative binomial.
+    x, u : (m,), (q,) arrays
+        The optimum in working coordinates and its modes.
+    boundary : callable
+        (target, side) -> deviance of the best fit with that SD at 0, or that correlation at -1 or 1.
+    """
+
+    def __init__(
+        self, problem: Problem, targets: Targets, rows: Array, scale_power: float, x: Array, u: Array,
+        boundary: Boundary,
+    ) -> None:  # fmt: skip
+        self.problem, self.targets, self.rows, self.scale_power = problem, targets, rows, scale_power
+        self.between: Callable[[], None] = lambda: None
+        self._boundary = boundary
+        self._x, self._u = x, u
+        self._moves = np.zeros((problem.searched.size, u.size))  # d u / d z at the optimum, to start modes from
+        P, s = targets.size, problem.searched
+        self.positive = targets.kind == RATIO
+        z = x[s]
+        self._steps = np.full(s.size, _STEP)
+        H = self.hessian(z[None], np.zeros(1, dtype=int))[0]
+        spread = np.sqrt(2.0 * np.clip(np.diagonal(np.linalg.pinv(H, hermitian=True)), 1e-12, 1e6))
+        self._steps = np.clip(_STEP * spread, 1e-6, 1e-2)
+        H = self._learn_modes(z)
+        self.deviance = float(self.evaluate(z[None], np.zeros(1, dtype=int)).deviance[0])
+        self.optimum, self.curvature = np.tile(z, (P, 1)), np.tile(H, (P, 1, 1))
+        self.unit, self.reach = np.ones(P), np.ones(P)
+        self.estimate = self.report(z[None], np.zeros(1, dtype=int))[0]
+        self.edge = np.array([self._edge(j) for j in range(P)])
+
+    def full(self, z: Array) -> Array:
+        """(B, m) working coordinates from what is searched (B, d)."""
+        x = np.repeat(self._x[None], z.shape[0], axis=0)
+        x[:, self.problem.searched] = z
+        return x
+
+    def evaluate(self, z: Array, which: Array) -> Height:
+        """See ``Surface``."""
+        deviance, gradient, _ = self._evaluate(z)
+        return Height(deviance, gradient, None)
+
+    def _evaluate(self, z: Array) -> tuple[Array, Array, Array]:
+        """Deviance (B,), gradient (B, d) and modes (B, q)."""
+        step = max(1, int(_NUMBERS // max(self.problem.design.n, 1)))
+        parts = []
+        for at in range(0, z.shape[0], step):
+            if at:
+                self.between()
+            some = z[at : at + step]
+            u = self._u + (some - self._x[self.problem.searched]) @ self._moves
+            found = self.problem.evaluate(self.full(some), u)
+            assert found.gradient is not None
+            parts.append((found.deviance, found.gradient, found.u))
+        deviance, gradient, u = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return deviance, gradient, u
+
+    def hessian(self, z: Array, which: Array) -> Array:
+        """See ``Surface``."""
+        B, d = z.shape
+        moved = np.diag(self._steps)
+        points = np.concatenate([z[:, None, :] + moved, z[:, None, :] - moved], axis=1)
+        gradient = self._evaluate(points.reshape(-1, d))[1].reshape(B, 2, d, d)
+        H = (gradient[:, 0] - gradient[:, 1]) / (2.0 * self._steps[:, None])
+        return 0.5 * (H + np.swapaxes(H, 1, 2))
+
+    def _learn_modes(self, z: Array) -> Array:
+        moved = np.diag(self._steps)
+        _, gradient, u = self._evaluate(np.concatenate([z + moved, z - moved]))
+        d = z.size
+        self._moves = (u[:d] - u[d:]) / (2.0 * self._steps[:, None])
+        H = (gradient[:d] - gradient[d:]) / (2.0 * self._steps[:, None])
+        return 0.5 * (H + H.T)
+
+    def target(self, z: Array, which: Array) -> tuple[Array, Array, Array]:
+        """See ``Surface``."""
+        B, d = z.shape
+        m, c = self.problem.n_theta, self.scale_power
+        scaled = self.problem.n_scale > 0
+        log_scale = c * z[:, -1] if scaled else np.zeros(B)
+        value, own, own_H = self.targets.derivatives(np.column_stack([z[:, :m], log_scale]), which)
+        gradient, H = self.rows[which].copy(), np.zeros((B, d, d))
+        gradient[:, :m] += own[:, :m]
+        H[:, :m, :m] = own_H[:, :m, :m]
+        if scaled:
+            gradient[:, -1] += c * own[:, m]
+            H[:, -1, -1] += c * c * own_H[:, m, m]
+        fixed = self.targets.kind[which] == FIXED
+        return np.where(fixed, np.einsum("bd,bd->b", self.rows[which], z), value), gradient, H
+
+    def report(self, z: Array, which: Array) -> Array:
+        """See ``Surface``."""
+        B = z.shape[0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.column_stack([self.target(z, np.full(B, j))[0] for j in range(self.targets.size)])
+
+    def off_edge(self, j: int) -> Array:
+        """See ``Surface``."""
+        m = self.problem.n_theta
+
+        def value(theta: Array) -> float:
+            return float(self.targets.derivatives(np.append(theta, 0.0)[None], np.array([j]))[0][0])
+
+        theta = away_from_edge(self.targets, j, self.curvature[j][:m, :m], self.optimum[j][:m], value)
+        return np.append(theta, np.zeros(self.optimum.shape[1] - m))
+
+    def boundary(self, j: int, side: int) -> float:
+        """See ``Surface``."""
+        kind = self.targets.kind[j]
+        if kind == COR or (kind == RATIO and side < 0):
+            return self._boundary(j, side)
+        return np.inf
+
+    def _edge(self, j: int) -> int:
+        kind, here = self.targets.kind[j], self.estimate[j]
+        if kind == COR:
+            if not np.isfinite(here):
+                return UNKNOWN
+            if abs(here) > 1.0 - _TIED:
+                return TIED_ABOVE if here > 0 else TIED_BELOW
+        return EMPTY if kind == RATIO and here == 0.0 else FREE
