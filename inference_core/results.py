@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,14 @@ import polars as pl
 
 from . import tables
 from .errors import InferenceCoreError, InferenceError
-from .states import DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+from .states import CVState, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
 
 if TYPE_CHECKING:
     from .states.inference import SimulationInferenceState
     from .states.marginal import JointTestState, MeeState
     from .states.prediction import PredictionState
     from .states.profile import ProfileState
-    from .states.varying import VaryingSpreadState
+    from .states.varying import VaryingSpreadState, VaryingState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,7 @@ class ModelState:
     inference: InferenceState | None = None
     resamples: ResamplesState | None = None
     profile: ProfileState | None = None
+    cv: CVState | None = None
     spread: VaryingSpreadState | None = None
     mee: MeeState | JointTestState | None = None
     pred: PredictionState | None = None
@@ -98,11 +100,38 @@ class Results:
 
     @property
     def diagnostics(self) -> pl.DataFrame:
-        """One row about the model: nobs, degrees of freedom, R2 or deviance, logLik, AIC, BIC."""
+        """One row about the model: nobs, df, R2 or deviance, logLik, AIC, BIC; after cross-validation its scores."""
         from .fit import diagnostics
 
         state = self._fitted("diagnostics")
-        return diagnostics.model_table(state.spec, state.bundle, self._require_fit(state))
+        table = diagnostics.model_table(state.spec, state.bundle, self._require_fit(state))
+        return table if state.cv is None else table.with_columns(**tables.cv_scores(state.cv))
+
+    @property
+    def cv(self) -> pl.DataFrame:
+        """Scores of held-out predictions: ``metric, pooled, fold_mean, fold_sd``; defined in ``infer.cv.scores``."""
+        return tables.cv_table(self._cross_validated("cv"))
+
+    @property
+    def cv_folds(self) -> pl.DataFrame:
+        """The same scores for each fold: ``repeat, fold, n``, then one column a score."""
+        return tables.cv_folds_table(self._cross_validated("cv_folds"))
+
+    @property
+    def cv_terms(self) -> pl.DataFrame:
+        """What each term is worth: ``term, pre, pre_sd, pre_se, ci_lower, ci_upper, pre_ratio, without``."""
+        return tables.cv_terms_table(self._cross_validated("cv_terms"))
+
+    @property
+    def cv_predictions(self) -> pl.DataFrame:
+        """Every held-out prediction: ``repeat, fold, row, observed, prediction, residual``; rows count from 0."""
+        return tables.cv_predictions_table(self._cross_validated("cv_predictions"))
+
+    def _cross_validated(self, asked: str) -> CVState:
+        state = self._fitted(asked)
+        if state.cv is None:
+            raise InferenceError(f"m.{asked}", "the model was not cross-validated", "infer(how='cv') first")
+        return state.cv
 
     @property
     def influence(self) -> pl.DataFrame:
@@ -111,6 +140,17 @@ class Results:
 
         state = self._fitted("influence")
         return diagnostics.influence_table(state.spec, state.bundle, self._require_fit(state))
+
+    @property
+    def residuals(self) -> pl.DataFrame:
+        """One row per row used: ``row, fitted, resid, pearson_resid, deviance_resid``, on the response scale.
+
+        Of a mixed model conditional on the random effects, and ``fitted_marginal, resid_marginal`` with them at 0.
+        """
+        from .fit import diagnostics
+
+        state = self._fitted("residuals")
+        return diagnostics.residual_table(state.spec, state.bundle, self._require_fit(state))
 
     @property
     def vif(self) -> pl.DataFrame:
@@ -145,11 +185,30 @@ class Results:
 
     @property
     def varying_offsets(self) -> pl.DataFrame:
-        """What each group adds to the fixed effects (conditional modes): ``group, level, term, estimate, se``."""
-        from .fit.varcomp import ranef_table
+        """What each group adds to the fixed effects (conditional modes): ``group, level, term, estimate, cond_sd``.
 
-        state = self._fitted("varying_offsets")
-        return ranef_table(state.bundle, self._require_fit(state))
+        ``cond_sd`` takes the fixed effects as known, as lme4's ``condVar``; after ``infer()`` also ``se, ci_lower,
+        ci_upper``, which count that they are estimated. All on the link scale.
+        """
+        from .infer.varying import varying_offsets
+
+        return tables.varying_table(self._varying("varying_offsets", varying_offsets), cond_sd=True)
+
+    @property
+    def varying_params(self) -> pl.DataFrame:
+        """The coefficients of each group, fixed effect plus what the group adds: ``group, level, term, estimate``.
+
+        After ``infer()`` also ``se, ci_lower, ci_upper`` from the joint prediction variance of fixed and random
+        effects. All on the link scale; effects that do not vary between groups are those of ``params``.
+        """
+        from .infer.varying import varying_params
+
+        return tables.varying_table(self._varying("varying_params", varying_params))
+
+    def _varying(self, asked: str, compute: Callable[..., VaryingState]) -> VaryingState:
+        state = self._fitted(asked)
+        level = None if state.inference is None else state.inference.conf_level
+        return compute(state.spec, state.bundle, self._require_fit(state), level)
 
     def __repr__(self) -> str:
         state = self._state
@@ -203,6 +262,14 @@ def _how_words(inference: InferenceState) -> str:
             f"bootstrap ({inference.scheme}), {inference.n_resamples:,} draws, seed {inference.seed}, "
             f"{level} {inference.ci_type} limits"
         )
+    if inference.method == "perm":
+        draws = f"all {inference.n_resamples:,} arrangements" if inference.exact else f"{inference.n_resamples:,} draws"
+        return (
+            f"permutation ({inference.scheme}), {draws}, seed {inference.seed}, {inference.errors} errors, "
+            f"{level} limits by inverting the test"
+        )
     if inference.method == "profile":
         return f"profile likelihood, {level} limits"
+    if inference.method == "cv":
+        return "cross-validation: pre is the held-out R2 that is lost without the term"
     return f"asymptotic, {inference.errors} errors, {level} limits"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from .states import DRAW_REASONS, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+from .states import DRAW_REASONS, CVState, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
 
 if TYPE_CHECKING:
-    from .states.varying import VaryingSpreadState
+    from .states.varying import VaryingSpreadState, VaryingState
 
 # A frame's cell is null, never NaN, where there is nothing to report (a column that the design dropped).
 _EMPTY = None
@@ -26,10 +26,14 @@ def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | 
     """One row per design column.
 
     Columns ``term, estimate`` after a fit; with inference also ``se, ci_lower, ci_upper, statistic, df, p_value``.
-    ``df`` is a reference distribution's (inf for the normal) or null, never a number of resamples.
+    ``df`` is a reference distribution's (inf for the normal) or null, never a number of resamples. After
+    cross-validation ``term, estimate, pre, pre_sd, pre_ratio``.
     """
     p = len(bundle.X_names)
     frame: dict[str, object] = {"term": list(bundle.X_names), "estimate": _column(fit.coef, p)}
+    if inference is not None and inference.method == "cv":
+        worth = {name: _column(getattr(inference, name), p) for name in ("pre", "pre_sd", "pre_ratio")}
+        return pl.DataFrame(frame | worth)
     if inference is not None:
         for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
             frame[name] = _column(getattr(inference, name), p)
@@ -63,6 +67,25 @@ def correlation_table(bundle: DataBundle, fit: FitState, limits: Limits = None) 
     return named if limits is None else named.with_columns(ci_lower=rows["lower"], ci_upper=rows["upper"])
 
 
+def varying_table(varying: VaryingState, *, cond_sd: bool = False) -> pl.DataFrame:
+    """Groups as a long frame: ``group, level, term, estimate``, and ``se, ci_lower, ci_upper`` where there are any.
+
+    One row per grouping factor, level and effect, the effects of a level together; ``cond_sd`` adds a column of it.
+    """
+    shown = {"estimate": varying.effects}
+    shown |= {"cond_sd": varying.cond_sd} if cond_sd else {}
+    if varying.conf_level is not None:
+        shown |= {"se": varying.se, "ci_lower": varying.pi_lower, "ci_upper": varying.pi_upper}
+    terms = list(varying.effects)
+    r, k = varying.grid.height, len(terms)
+    has = ~np.isnan(np.column_stack([varying.cond_sd[term] for term in terms])).ravel()
+    rows = np.repeat(np.arange(r), k)[has]
+    frame = varying.grid[rows].with_columns(term=pl.Series(np.tile(np.array(terms), r)[has].tolist(), dtype=pl.String))
+    return frame.with_columns(
+        **{name: _column(np.column_stack([of[term] for term in terms]).ravel()[has], 0) for name, of in shown.items()}
+    )
+
+
 def _with_limits(rows: pl.DataFrame, limits: Limits) -> pl.DataFrame:
     if limits is None:
         return rows
@@ -84,6 +107,67 @@ def monte_carlo_table(bundle: DataBundle, inference: InferenceState) -> pl.DataF
     p = len(bundle.X_names)
     columns = {f"{name}_mcse": _column(values, p) for name, values in inference.mcse.items()}
     return pl.DataFrame({"term": list(bundle.X_names), **columns})
+
+
+def cv_table(cv: CVState) -> pl.DataFrame:
+    """One row per score: ``metric, pooled, fold_mean, fold_sd``; null where a score has no such number."""
+    names = list(dict.fromkeys((*cv.metrics, *cv.fold_metrics)))
+    folds = [_known(cv.fold_metrics.get(name)) for name in names]
+    return pl.DataFrame(
+        {
+            "metric": names,
+            "pooled": _column(np.array([cv.metrics.get(name, np.nan) for name in names]), 0),
+            "fold_mean": _column(np.array([x.mean() if x.size else np.nan for x in folds]), 0),
+            "fold_sd": _column(np.array([x.std(ddof=1) if x.size > 1 else np.nan for x in folds]), 0),
+        }
+    )
+
+
+def _known(values: np.ndarray | None) -> np.ndarray:
+    return np.empty(0) if values is None else np.asarray(values, float)[np.isfinite(values)]
+
+
+def cv_scores(cv: CVState) -> dict[str, pl.Expr]:
+    """Pooled scores as columns ``cv_rmse, cv_mae, cv_rsquared, ...``; R2 by deviance where the family is not normal."""
+    scores = {f"cv_{name}": value for name, value in cv.metrics.items() if name != "n"}
+    scores["cv_rsquared"] = cv.metrics.get("r2_deviance", cv.metrics.get("r2", float("nan")))
+    return {name: pl.lit(value if np.isfinite(value) else None, dtype=pl.Float64) for name, value in scores.items()}
+
+
+def cv_folds_table(cv: CVState) -> pl.DataFrame:
+    """One row per fold: ``repeat, fold, n``, then one column per score."""
+    frame: dict[str, object] = {
+        "repeat": np.repeat(np.arange(cv.repeats), cv.k),
+        "fold": np.tile(np.arange(cv.k), cv.repeats),
+    }
+    for name, values in cv.fold_metrics.items():
+        frame[name] = np.asarray(values).astype(np.int64) if name == "n" else _column(values, 0)
+    return pl.DataFrame(frame)
+
+
+def cv_terms_table(cv: CVState) -> pl.DataFrame:
+    """One row per source term: ``term, pre, pre_sd, pre_se, ci_lower, ci_upper, pre_ratio, without``."""
+    text = ("term", "without")
+    return pl.DataFrame(
+        {
+            name: pl.Series(values, dtype=pl.String) if name in text else _column(values, 0)
+            for name, values in cv.terms.items()
+        }
+    )
+
+
+def cv_predictions_table(cv: CVState) -> pl.DataFrame:
+    """One row per held-out row: ``repeat, fold, row, observed, prediction, residual``; rows of the data from 0."""
+    assert cv.assignment is not None and cv.predictions is not None and cv.y is not None and cv.rows is not None
+    R, n = cv.assignment.shape
+    y = np.tile(cv.y, R)
+    prediction = cv.predictions.ravel()
+    return pl.DataFrame(
+        {
+            "repeat": np.repeat(np.arange(R), n), "fold": cv.assignment.ravel(), "row": np.tile(cv.rows, R),
+            "observed": y, "prediction": _column(prediction, 0), "residual": _column(y - prediction, 0),
+        }
+    )  # fmt: skip
 
 
 def resamples_table(resamples: ResamplesState) -> pl.DataFrame:

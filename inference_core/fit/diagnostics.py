@@ -130,7 +130,7 @@ def influence(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, A
     if spec.has_random_effects:
         raise InferenceError(
             "the influence of single rows", "a mixed model; this is built for lm and glm",
-            "look at m.varying_offsets for groups that stand out",
+            "look at m.residuals for rows and m.varying_offsets for groups that stand out",
         )  # fmt: skip
     h = np.where(fit.leverage > _FIXED, 1.0, fit.leverage)
     w = bundle.prior_weights
@@ -167,6 +167,24 @@ def influence_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.Da
     rows = np.flatnonzero(bundle.valid_mask)
     columns = influence(spec, bundle, fit)
     return pl.DataFrame({"row": rows} | columns).with_columns(pl.col(*columns).fill_nan(None))
+
+
+def residual_table(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> pl.DataFrame:
+    """Fitted values and residuals: ``row, fitted, resid, pearson_resid, deviance_resid``, one row per row used.
+
+    ``fitted`` and ``resid`` are on the response scale. Of a mixed model they are conditional on the random effects, and
+    ``fitted_marginal, resid_marginal`` have the random effects at 0: the prediction for a typical group, which on a
+    curved link is not the mean over groups.
+    """
+    import polars as pl
+
+    columns = {
+        "fitted": np.asarray(fit.fitted), "resid": np.asarray(fit.residuals),
+        "pearson_resid": pearson_residuals(spec, bundle, fit), "deviance_resid": deviance_residuals(spec, bundle, fit),
+    }  # fmt: skip
+    if fit.fitted_marginal is not None:
+        columns |= {"fitted_marginal": fit.fitted_marginal, "resid_marginal": bundle.y - fit.fitted_marginal}
+    return pl.DataFrame({"row": np.flatnonzero(bundle.valid_mask)} | columns)
 
 
 def loo_coef(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:

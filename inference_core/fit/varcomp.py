@@ -74,28 +74,6 @@ def varcorr_table(bundle: DataBundle, fit: FitState) -> pl.DataFrame:
     )
 
 
-def ranef_table(bundle: DataBundle, fit: FitState) -> pl.DataFrame:
-    """Conditional modes as a long frame: ``group, level, term, estimate, se``, se given the variance components."""
-    import polars as pl
-
-    re = random_effects(bundle)
-    assert fit.b is not None
-    frames = []
-    for t, (block, b) in enumerate(zip(re.blocks, re.split_effects(fit.b), strict=True)):
-        J, k = block.n_levels, block.k
-        columns: dict[str, object] = {
-            "group": [block.group_name] * (J * k),
-            "level": [level for level in block.levels for _ in range(k)],
-            "term": list(block.column_names) * J,
-            "estimate": b.ravel(),
-        }
-        if fit.cond_var is not None:
-            variances = np.diagonal(fit.cond_var[t], axis1=-2, axis2=-1)
-            columns["se"] = np.sqrt(np.maximum(variances, 0.0)).ravel()
-        frames.append(pl.DataFrame(columns))
-    return pl.concat(frames)
-
-
 def random_variance(bundle: DataBundle, fit: FitState) -> float:
     """Mean over rows of the variance that the random effects give a row: sum of tr(Z_t Sigma_t Z_t') / n.
 

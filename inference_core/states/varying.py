@@ -1,4 +1,4 @@
-"""Variance components as a table, with limits once a profile has given them."""
+"""What varies between groups: variance components, with limits where there are any, and the groups themselves."""
 
 from __future__ import annotations
 
@@ -26,3 +26,21 @@ class VaryingSpreadState(Frozen):
     ci_upper: Array | None = None
     conf_level: float | None = None
     ci_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VaryingState(Frozen):
+    """The groups of a mixed model: one row per level of each grouping factor, r rows.
+
+    The mappings go from a term ("(Intercept)", "Days") to (r,) numbers on the link scale, NaN where a grouping factor
+    has no effect of that name. ``se`` is the root of the joint prediction variance of fixed and random effects, and the
+    limits are the interval that it gives.
+    """
+
+    grid: Any  # frame of r rows: group, level
+    effects: Mapping[str, Array]
+    cond_sd: Mapping[str, Array] = field(default_factory=dict)  # with the fixed effects taken as known, as lme4's
+    se: Mapping[str, Array] = field(default_factory=dict)
+    pi_lower: Mapping[str, Array] = field(default_factory=dict)
+    pi_upper: Mapping[str, Array] = field(default_factory=dict)
+    conf_level: float | None = None

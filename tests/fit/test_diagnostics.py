@@ -1,10 +1,12 @@
 """Diagnostics against brute force: refits without each row, definitions, statsmodels."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_core import load_dataset, model
 from inference_core.errors import InferenceError
 from inference_core.fit import diagnostics as dg
 from inference_core.fit import fit_model
@@ -148,3 +150,45 @@ def test_closed_forms_of_lm_are_refused_for_glm():
     for call in (dg.loo_coef, dg.press):
         with pytest.raises(InferenceError, match="the model is a poisson"):
             call(spec, bundle, fit)
+
+
+def test_residuals_of_a_linear_mixed_model():
+    """R: residuals(f), fitted(f), predict(f, re.form = NA), f <- lmer(Reaction ~ Days + (Days | Subject), sleepstudy).
+
+    And residuals(fw, "pearson") of fw <- lmer(Reaction ~ Days + (1 | Subject), weights = w), w = rep(c(1, 2, .5), 60).
+    """
+    frame = load_dataset("sleepstudy")
+    table = model("Reaction ~ Days + (Days | Subject)", frame).fit().residuals
+    # theta of two optimisers, 1e-6 apart
+    np.testing.assert_allclose(table["resid"][:4], [-4.10365580, -14.62521752, -42.19557925, 8.77735903], atol=5e-5)
+    np.testing.assert_allclose(table["fitted"][:2], [253.663656, 273.329918], rtol=1e-6)
+    np.testing.assert_allclose(table["fitted_marginal"][:2], [251.405105, 261.872391], rtol=1e-8)
+    np.testing.assert_allclose(table["fitted_marginal"] + table["resid_marginal"], frame["Reaction"], rtol=1e-12)
+    weighted = model("Reaction ~ Days + (1 | Subject)", frame, weights=np.tile([1.0, 2.0, 0.5], 60)).fit().residuals
+    np.testing.assert_allclose(weighted["pearson_resid"][:3], [-32.6486503, -47.8030250, -36.7722651], rtol=1e-5)
+    np.testing.assert_allclose(weighted["resid"][:3], [-32.6486503, -33.8018432, -52.0038360], rtol=1e-5)
+
+
+def test_residuals_of_a_generalized_mixed_model():
+    """R: residuals(g, type), fitted(g), predict(g, re.form = NA, type = "response"), with tolPwrss = 1e-11, of
+
+    g <- glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp, binomial).
+    """
+    m = model("cbind(incidence, size - incidence) ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial")
+    table = m.fit().residuals
+    wanted = {
+        "deviance_resid": [-1.438033069, 0.988720081, 2.356987288],
+        "pearson_resid": [-1.33986272, 1.07509789, 2.87959763],
+        "resid": [-0.165350659, 0.108249607, 0.318485962],
+        "fitted": [0.308207802, 0.141750393],
+        "fitted_marginal": [0.1980491574, 0.0838732557],
+    }
+    for name, values in wanted.items():  # glmer's default optimiser stops 1e-5 or so off
+        np.testing.assert_allclose(table[name][: len(values)], values, rtol=1e-4, err_msg=name)
+
+
+def test_residuals_of_an_lm_leave_out_the_rows_that_were_dropped():
+    frame = load_dataset("mtcars").with_columns(wt=pl.when(pl.int_range(32) == 4).then(None).otherwise(pl.col("wt")))
+    table = model("mpg ~ wt", frame).fit().residuals
+    assert table.columns == ["row", "fitted", "resid", "pearson_resid", "deviance_resid"]
+    assert table.height == 31 and 4 not in table["row"].to_list()

@@ -12,7 +12,6 @@ from inference_core.errors import DataError, FitError, InferenceError
 from inference_core.fit import fit_lm, fit_lmer
 from inference_core.fit.varcomp import (
     covariances,
-    ranef_table,
     sds_and_correlations,
     varcorr_table,
     variance_components,
@@ -236,10 +235,6 @@ def test_tables():
     assert table["term"].to_list() == ["(Intercept)", "Days", "(Intercept)", None]
     assert table["term2"].to_list() == [None, None, "Days", None]
     assert table["sdcor"][3] == m.sigma
-    ranef = ranef_table(bundle, m)
-    assert ranef.shape == (36, 5) and ranef.row(1)[:3] == ("Subject", "308", "Days")
-    np.testing.assert_array_equal(ranef["estimate"].to_numpy(), m.b)
-    np.testing.assert_allclose(ranef["se"][0] ** 2, m.cond_var[0][0, 0, 0], rtol=1e-12)
 
 
 def test_a_correlation_with_a_zero_sd_is_undefined():

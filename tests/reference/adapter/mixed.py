@@ -127,13 +127,13 @@ def factor_vcov(m) -> np.ndarray:
     at = 0
     for block, T in zip(re.blocks, re.t_matrices(m.fit_state.theta), strict=True):
         for _ in range(block.n_levels):
-            effects[at : at + block.k, at : at + block.k] = T
+            effects[at : at + block.k, at : at + block.k] = m.fit_state.sigma * T
             at += block.k
     ZT = Z @ effects
     ZWX = ZT.T @ (W[:, None] * X)
     inner = ZT.T @ (W[:, None] * ZT) + np.eye(re.q)
     information = X.T @ (W[:, None] * X) - ZWX.T @ np.linalg.solve(inner, ZWX)
-    return m.fit_state.dispersion * np.linalg.inv(information)
+    return np.linalg.inv(information)
 
 
 def ranef(case: Case) -> Answer:
@@ -147,10 +147,12 @@ def ranef(case: Case) -> Answer:
         level = {_parts(label): j for j, label in enumerate(block.levels)}
         rows = [level[_parts(label)] for label in wanted["levels"]]
         term = {_plain(label): a for a, label in enumerate(block.column_names)}
-        columns = [term[_plain(label)] for label in wanted["terms"]]
+        columns = [term[_plain(label)] for label in wanted.get("terms", block.column_names)]
         own = table.filter(pl.col("group") == block.group_name)
         blup = own["estimate"].to_numpy().reshape(block.n_levels, block.k)
-        values[name] = {"blup": blup[np.ix_(rows, columns)], "levels": wanted["levels"], "terms": wanted["terms"]}
+        blup = blup[np.ix_(rows, columns)]
+        values[name] = {"blup": blup if "terms" in wanted else blup[:, 0]}
+        values[name] |= {key: wanted[key] for key in ("levels", "terms") if key in wanted}  # keys of the lookup
         if "condVar" in wanted:
             # R keeps the terms of one factor apart and so reports no conditional covariance between them
             together = np.zeros((block.k, block.k), dtype=bool)

@@ -23,7 +23,10 @@ FINE = 240  # points of a trace, so that what lies between them is known to 1e-3
 def lmer_df(case: Case) -> Answer:
     """``lmer.df``: Satterthwaite and Kenward-Roger tables, and the adjusted covariance."""
     m = case.fitted()
-    tables = {"satterthwaite": _table(m.infer().params), "kenward_roger": _table(m.infer(errors="kenward-roger").params)}
+    tables = {
+        "satterthwaite": _table(m.infer().params),
+        "kenward_roger": _table(m.infer(errors="kenward-roger").params),
+    }
     adjusted = mixed_df(m.spec, m.bundle, m.fit_state).vcov_kenward_roger
     return Answer(tables | {"vcov_kr": adjusted}, apart={"r_messages": "R's words"})
 

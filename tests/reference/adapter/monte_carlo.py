@@ -82,7 +82,8 @@ def mc_bootmer_parametric(case: Case) -> Answer:
         "cov": np.cov(ours.T),
     }
     both = np.sqrt(1 + R["R"] / BOOTMER)  # R's Monte-Carlo errors -> those of the difference
-    mcse = {name: both * np.asarray(R[f"{name}_mcse"], float) + AT_ZERO / SIGMAS for name in ("mean", "sd", "quantiles")}
+    told = {name: np.asarray(R[f"{name}_mcse"], float) for name in ("mean", "sd", "quantiles")}
+    mcse = {name: both * error + AT_ZERO / SIGMAS for name, error in told.items()}
     mcse["quantiles"][:, -1] = np.inf  # of a share of 0 and 1 there are none to compare
     mcse["t0"] = (1e-4 * np.abs(R["t0"]) + 1e-6) / SIGMAS  # not simulated: two optimisers at the same flat optimum
     centred = ours - mean
