@@ -196,6 +196,7 @@ class model(Results):
         profile: Any = UNSET,
         holdout_group: Any = UNSET,
         scheme: Any = UNSET,
+        repeats: Any = UNSET,
         cluster: Any = UNSET,
         progress: Any = UNSET,
         cancel: Any = UNSET,
@@ -205,9 +206,10 @@ class model(Results):
 
         Parameters
         ----------
-        how : {"asymp", "boot", "profile"}
+        how : {"asymp", "boot", "cv", "profile"}
             "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
             or to data simulated from a linear mixed model. "profile": profile likelihood.
+            "cv": what each term is worth for prediction, by cross-validation (``m.cv``, ``m.cv_terms``).
         conf_level : float, default 0.95
             Between 0 and 1.
         errors : str, default "iid"
@@ -229,6 +231,15 @@ class model(Results):
             Keep the draws (``m.resamples``).
         cluster : str or sequence, optional
             Of "CR0" to "CR2": a column, or a label a row. A linear mixed model has its outermost grouping factor.
+        k : int or "loo", default 10
+            Folds of how="cv"; "loo" leaves out one row, or one group, at a time.
+        holdout_group : str, optional
+            The column whose groups are held out whole; a mixed model has its outermost grouping factor.
+        scheme : str, optional
+            What is drawn anew, or held out: of how="cv" "rows" or "groups". A mixed model holds out whole groups; with
+            scheme="rows" it predicts new rows of known groups.
+        repeats : int, default 1
+            How many times how="cv" divides the rows.
         verbose : bool
             Show a progress bar.
         progress, cancel
@@ -251,8 +262,8 @@ class model(Results):
             "conf_level": conf_level, "errors": errors, "null": null, "alternative": alternative, "n_boot": n_boot,
             "n_perm": n_perm, "ci_type": ci_type, "seed": seed, "n_jobs": n_jobs, "save_resamples": save_resamples,
             "k": k, "n_steps": n_steps, "verbose": verbose, "threshold": threshold, "profile": profile,
-            "holdout_group": holdout_group, "scheme": scheme, "cluster": cluster, "progress": progress,
-            "cancel": cancel,
+            "holdout_group": holdout_group, "scheme": scheme, "repeats": repeats, "cluster": cluster,
+            "progress": progress, "cancel": cancel,
         }  # fmt: skip
         typed = _given(given) | unknown
         checked = check_infer_request(how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle)
@@ -263,6 +274,7 @@ class model(Results):
             bundle=state.bundle,
             fit=self._require_fit(state),
             data=self.data,
+            holdout_group_ids=checked.groups(self.data, state.spec, state.bundle),
             link_override=None,
             mee=None,
             pred=None,
@@ -272,7 +284,7 @@ class model(Results):
         )
         self._state = replace(
             state, inference=result.params_inference, resamples=result.resamples, profile=result.profile,
-            spread=result.varying_spread,
+            spread=result.varying_spread, cv=result.cv,
         )  # fmt: skip
         return self
 

@@ -155,7 +155,8 @@ class FoldDesign:
         names, _, _ = name_columns(state.intercept, used, tuple(v.state for v in values))
         X = assemble(state.intercept, used, values, bundle.n, len(names))
         X_re = tuple(block.X_re for block in blocks)
-        if fresh and any(looks_at_rows(_expression(o)) for g in state.random for part in g.parts for o in part.operands):
+        random = [o for g in state.random for part in g.parts for o in part.operands]
+        if fresh and any(looks_at_rows(_expression(o)) for o in random):
             X_re = tuple(self._random_columns(g.parts, own) for g in state.random)
         return LearnedDesign(X, X_re, self._offset(own))
 

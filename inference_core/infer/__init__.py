@@ -19,6 +19,13 @@ if TYPE_CHECKING:
         compute_params_bootstrap,
         compute_params_bootstrap_mixed,
     )
+    from .cv import (
+        compute_cv_metrics,
+        compute_params_cv_inference,
+        generate_group_kfold_splits,
+        generate_kfold_splits,
+        resolve_holdout_group_ids,
+    )
     from .dispatch import InferResult, dispatch_infer
     from .params import dispatch_params_inference
     from .profile import compute_profile_inference
@@ -27,9 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InferResult", "augment_spread_with_profile_ci", "compute_bootstrap_params", "compute_bootstrap_pvalue",
-    "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap",
-    "compute_params_bootstrap_mixed", "compute_profile_inference", "compute_satterthwaite_emm_df", "dispatch_infer",
-    "dispatch_params_inference",
+    "compute_cv_metrics", "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap",
+    "compute_params_bootstrap_mixed", "compute_params_cv_inference", "compute_profile_inference",
+    "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference", "generate_group_kfold_splits",
+    "generate_kfold_splits", "resolve_holdout_group_ids",
 ]  # fmt: skip
 
 _HOME = MappingProxyType(
@@ -44,6 +52,11 @@ _HOME = MappingProxyType(
         "compute_params_bootstrap_mixed": "bootstrap",
         "compute_profile_inference": "profile",
         "compute_satterthwaite_emm_df": "satterthwaite_emm",
+        "resolve_holdout_group_ids": "cv",
+        "generate_kfold_splits": "cv",
+        "generate_group_kfold_splits": "cv",
+        "compute_params_cv_inference": "cv",
+        "compute_cv_metrics": "cv",
         "dispatch_infer": "dispatch",
         "dispatch_params_inference": "params",
     }

@@ -33,6 +33,7 @@ BUILT = frozenset(
     {("fit", how, kind) for how in ("asymp", "boot") for kind in ("lm", "glm")}
     | {("fit", "asymp", kind) for kind in ("lmer", "glmer")}
     | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
+    | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
 )
 

@@ -55,6 +55,8 @@ _PARAMS_ARGUMENTS = (
 def _after_fit(ask: dict[str, Any]) -> InferResult:
     if ask["how"] == "profile":
         return _profile(ask)
+    if ask["how"] == "cv":
+        return _cross_validation(ask)
     inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
     return InferResult(
         params_inference=inference,
@@ -73,6 +75,17 @@ def _profile(ask: dict[str, Any]) -> InferResult:
     if spec.has_random_effects:
         spread = augment_spread_with_profile_ci(varying_spread_state(bundle, fit), profile, profile.conf_level)
     return InferResult(params_inference=profile_table(profile, bundle), profile=profile, varying_spread=spread)
+
+
+def _cross_validation(ask: dict[str, Any]) -> InferResult:
+    from .cv import compute_params_cv_inference
+
+    wanted = (
+        "data", "conf_level", "link_override", "k", "seed", "holdout_group_ids", "fit", "scheme", "repeats", "n_jobs",
+        "progress", "cancel", "verbose",
+    )  # fmt: skip
+    inference, cv = compute_params_cv_inference(ask["spec"], ask["bundle"], **{name: ask[name] for name in wanted})
+    return InferResult(params_inference=inference, cv=cv)
 
 
 # To add an operation: its function here, its cells in ``cells.BUILT``.
@@ -103,13 +116,14 @@ def dispatch_infer(
     seed: int | None = None,
     n_jobs: int = 1,
     save_resamples: bool = True,
-    k: int | str = 10,
+    k: int | str | None = 10,
     n_steps: int = 20,
     verbose: bool = False,
     threshold: float | None = None,
     profile_auto: bool = True,
     holdout_group_ids: np.ndarray | None = None,
     scheme: str | None = None,
+    repeats: int = 1,
     progress: Any = None,
     cancel: Any = None,
     cluster: Any = None,
@@ -132,8 +146,10 @@ def dispatch_infer(
         Of operations that are not built yet.
     n_steps, threshold
         As in ``profile.compute_profile_inference``.
-    n_perm, k, profile_auto, holdout_group_ids
+    n_perm, profile_auto
         Of methods that are not built yet.
+    k, holdout_group_ids, repeats
+        As in ``cv.compute_params_cv_inference``; k None is 10, or as many as there are rows or groups.
     n_boot, ci_type, seed, n_jobs, save_resamples, verbose, scheme, progress, cancel
         As in ``bootstrap.compute_params_bootstrap``.
 

@@ -32,9 +32,18 @@ def _bootstrap(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[
     return compute_params_bootstrap(spec, bundle, fit, errors=errors, **{name: ask[name] for name in wanted})
 
 
+def _cross_validation(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[str, Any]) -> InferenceState:
+    from .cv import compute_params_cv_inference
+
+    wanted = ("link_override", "k", "seed", "n_jobs", "scheme", "verbose", "progress", "cancel")
+    return compute_params_cv_inference(
+        spec, bundle, ask["data"], ask["conf_level"], fit=fit, **{name: ask[name] for name in wanted}
+    )[0]
+
+
 # To add a method: its function here, its cell in ``cells.BUILT``.
 PARAMS_METHODS: MappingProxyType[str, Callable[..., InferenceState]] = MappingProxyType(
-    {"asymp": _asymptotic, "boot": _bootstrap}
+    {"asymp": _asymptotic, "boot": _bootstrap, "cv": _cross_validation}
 )
 
 

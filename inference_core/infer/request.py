@@ -38,6 +38,10 @@ DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca", "lmer": "expanded
 # What is drawn anew; the first is the default.
 SCHEMES = MappingProxyType(
     {
+        ("cv", "lm"): ("rows", "groups"),
+        ("cv", "glm"): ("rows", "groups"),
+        ("cv", "lmer"): ("groups", "rows"),
+        ("cv", "glmer"): ("groups", "rows"),
         ("boot", "lm"): ("case",),
         ("boot", "glm"): ("case",),
         ("boot", "lmer"): ("parametric", "cluster", "residual", "wild"),
@@ -46,7 +50,7 @@ SCHEMES = MappingProxyType(
 )
 _ALL_SCHEMES = (
     "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "score_flip", "sign_flip",
-    "group_flip",
+    "group_flip", "rows", "groups",
 )  # fmt: skip
 
 _ALWAYS = frozenset({"conf_level"})
@@ -59,7 +63,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
         "asymp": _ALWAYS | _TEST | {"cluster"},
         "boot": _ALWAYS | _TEST | _LOOP | {"n_boot", "ci_type", "scheme", "save_resamples", "profile"},
         "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
-        "cv": _ALWAYS | _LOOP | {"k", "holdout_group"},
+        "cv": _ALWAYS | _LOOP | {"k", "holdout_group", "scheme", "repeats"},
         "profile": _ALWAYS | {"n_steps", "threshold", "verbose", "progress", "cancel"},
         "joint": _ALWAYS | {"errors", "cluster"},
     }
@@ -101,6 +105,7 @@ class InferRequest(Frozen):
     threshold: float | None = None
     profile: bool = False
     holdout_group: str | None = None
+    repeats: int = 1
     scheme: str | None = None
     cluster: Any = None  # a column's name, or a label a row
     progress: Any = None
@@ -112,9 +117,20 @@ class InferRequest(Frozen):
         names = (
             "how", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm", "ci_type", "seed",
             "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress",
-            "cancel", "cluster",
+            "cancel", "cluster", "repeats",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
+        asked = {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
+        if self.how == "cv" and "k" not in self.given:
+            asked["k"] = None  # 10, or as many as there are rows or groups
+        return asked
+
+    def groups(self, data: Any, spec: ModelSpec, bundle: DataBundle) -> Array | None:
+        """(n,) groups that cross-validation keeps together, or None."""
+        if self.how != "cv" or (self.scheme == "rows" and self.holdout_group is None):
+            return None
+        from .cv import resolve_holdout_group_ids
+
+        return resolve_holdout_group_ids(self.holdout_group, data, spec, bundle)
 
 
 def check_infer_request(
@@ -165,6 +181,8 @@ def _resolve(
     kind = model_kind(spec)
     null = request.null if bundle is None else resolve_null(request.null, bundle.X_names)
     schemes = SCHEMES.get((request.how, kind), ())
+    if request.how == "cv" and request.holdout_group is not None:
+        schemes = ("groups",)
     return replace(
         request,
         errors=resolve_error_type(request.errors, spec.family),
@@ -217,6 +235,7 @@ _CHECKS = MappingProxyType(
         "threshold": arguments.positive,
         "profile": arguments.flag,
         "holdout_group": lambda name, value: None if value is None else arguments.text(name, value, ()),
+        "repeats": arguments.count,
         "scheme": lambda name, value: None if value is None else arguments.word(name, value, _ALL_SCHEMES),
         "progress": arguments.function,
         "cancel": arguments.event,
@@ -301,7 +320,31 @@ def _rule_draws(request: InferRequest, spec: ModelSpec, bundle: DataBundle | Non
     )
 
 
-_RULES = (_rule_scheme, _rule_errors, _rule_profile, _rule_draws)
+def _rule_folds(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
+    """Rows or groups are held out, not both; leaving out one at a time has one division."""
+    if request.how != "cv":
+        return
+    if request.scheme == "rows" and request.holdout_group is not None:
+        raise InferenceError(
+            asked=f".infer(how='cv', scheme='rows', holdout_group={request.holdout_group!r})",
+            found="scheme='rows' holds single rows out, holdout_group whole groups",
+            remedy="leave one of the two out",
+        )
+    if request.scheme == "groups" and request.holdout_group is None and not spec.has_random_effects:
+        raise InferenceError(
+            asked=".infer(how='cv', scheme='groups')",
+            found="the model has no groups of its own",
+            remedy="name the column that holds them: holdout_group='...'",
+        )
+    if request.k == "loo" and request.repeats > 1:
+        raise InferenceError(
+            asked=f".infer(how='cv', k='loo', repeats={request.repeats})",
+            found="leaving out one at a time has one division only",
+            remedy="leave repeats out, or k=10",
+        )
+
+
+_RULES = (_rule_scheme, _rule_errors, _rule_profile, _rule_draws, _rule_folds)
 
 
 # ---- fit ------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ SNAPSHOTS = [
         {"how": "perm"},
         "asked: .infer(how='perm') after fit() of an lm\n"
         "found: how='perm' is not built yet in this version\n"
-        "try:   how='asymp' or how='boot' or how='profile'",
+        "try:   how='asymp' or how='boot' or how='cv' or how='profile'",
     ),
     (
         {"how": "boot", "n_perm": 99},
@@ -231,7 +231,7 @@ SNAPSHOTS = [
         {"how": "boot", "scheme": "cases"},
         "asked: scheme='cases'\n"
         "found: scheme is one of case, parametric, cluster, residual, wild, y, freedman_lane, score_flip, sign_flip,"
-        " group_flip\n"
+        " group_flip, rows, groups\n"
         "try:   did you mean 'case'?",
     ),
     (

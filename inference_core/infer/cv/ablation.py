@@ -79,9 +79,10 @@ def _block_of_rows(block: RandomBlock, Z: Array, keep: Array, rows: Array | None
     group = block.group_index if rows is None else block.group_index[rows]
     present, codes = np.unique(group, return_inverse=True)
     stay = np.flatnonzero(keep)
+    Z = np.ascontiguousarray(Z if rows is None else Z[rows])
     return replace(
         block, levels=tuple(block.levels[j] for j in present), group_index=codes.ravel(),
-        column_names=tuple(block.column_names[a] for a in stay), X_re=np.ascontiguousarray(Z if rows is None else Z[rows]),
+        column_names=tuple(block.column_names[a] for a in stay), X_re=Z,
         mask=np.asarray(block.mask)[np.ix_(stay, stay)],
     )  # fmt: skip
 

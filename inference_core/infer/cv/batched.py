@@ -8,6 +8,7 @@ import numpy as np
 
 from inference_core.families import with_params
 from inference_core.fit import fitted_family
+from inference_core.infer.resample.glm_operators import GlmKernel
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.newton import FIT_TOL
 from inference_core.solvers.lmm.one_factor import fit_many
@@ -15,7 +16,6 @@ from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 from inference_core.states.inference import DRAW_OK
 
-from ..resample.glm_operators import GlmKernel
 from .refits import Held
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference_core.errors import InferenceError
+from inference_core.infer.coefficient import check_level
 from inference_core.progress import Cancel, Progress
 from inference_core.states import Array, CVState, DataBundle, FitState, InferenceState, ModelSpec
 
-from ..coefficient import check_level
 from .plan import Plan, make_plan
 from .refits import NOT_ESTIMABLE
 from .run import Outcome, outcome
@@ -259,7 +259,7 @@ def _most_common(found: Outcome) -> str:
 
 
 def _notes(plan: Plan, found: Outcome, failures: dict[str, int]) -> tuple[str, ...]:
-    notes = [f"held out: {plan.question}"] if plan.spec.has_random_effects or plan.scheme == "groups" else []
+    notes = [_division(plan)]
     for why, count in failures.items():
         names = _unknown(plan, found) if why == NOT_ESTIMABLE else ()
         named = f" ({_listed(names)})" if names else ""
@@ -278,6 +278,17 @@ def _notes(plan: Plan, found: Outcome, failures: dict[str, int]) -> tuple[str, .
         done = int(found.finished[0].sum())
         notes.append(f"cancelled: {done} of {plan.repeats * plan.k} folds of the full model are done")
     return tuple(notes)
+
+
+def _division(plan: Plan) -> str:
+    """How the rows were divided, and which question that asks."""
+    unit = "group" if plan.scheme == "groups" else "row"
+    folds = f"one {unit} left out at a time" if plan.loo else f"{plan.k} folds of {unit}s"
+    if plan.scheme == "given":
+        folds = f"{plan.k} folds as given"
+    times = f", {plan.repeats} times" if plan.repeats > 1 else ""
+    seed = f", seed {plan.seed}" if plan.seed is not None else ""
+    return f"{folds}{times}{seed}; held out: {plan.question}"
 
 
 def _unknown(plan: Plan, found: Outcome) -> list[str]:

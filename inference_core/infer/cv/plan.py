@@ -138,10 +138,10 @@ def make_plan(
         chosen, used, loo = GIVEN, None, False
     else:
         rng = RNG.from_seed(seed)
-        used = rng.seed
+        used = None if loo else rng.seed
         chosen = ROWS if ids is None else GROUPS
         assignment = _assign(rng, bundle, design, ids, count, repeats, loo)
-    conditional = spec.has_random_effects and (scheme == ROWS or (folds is not None and ids is None and scheme != GROUPS))
+    conditional = spec.has_random_effects and ids is None
     if folds is not None and ids is not None:
         _refuse_split_groups(assignment, ids)
     return Plan(

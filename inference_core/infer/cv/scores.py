@@ -12,7 +12,7 @@ held-out rows together, never a mean of folds:
     accuracy             trials on the side of .5 that p is on; balanced_accuracy: mean of both classes' shares
     auc                  P(p of a success > p of a failure) + P(equal) / 2, over trials
     log_score            -log density of a row at the training fold's parameters
-    calibration_slope    slope of y on the linear predictor by the model's own family: 1 is calibrated, below 1 overfitted
+    calibration_slope    slope of y on the linear predictor by the model's family: 1 calibrated, below 1 overfitted
 """
 
 from __future__ import annotations

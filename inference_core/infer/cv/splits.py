@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference_core.errors import InferenceError
+from inference_core.infer.resample.core import generate_kfold_indices
+from inference_core.infer.spelling import nearest
 from inference_core.rng import RNG, Purpose
 from inference_core.states import Array, DataBundle, ModelSpec
-
-from ..resample.core import generate_kfold_indices
-from ..spelling import nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -201,7 +200,7 @@ def resolve_holdout_group_ids(
         return _named_groups(holdout_group, data, bundle)
     if not spec.has_random_effects or bundle.re_metadata is None:
         return None
-    from ..outermost import is_within
+    from inference_core.infer.outermost import is_within
 
     blocks = bundle.re_metadata.blocks
     for block in sorted(blocks, key=lambda b: b.n_levels):
@@ -233,7 +232,7 @@ def _named_groups(name: str, data: pl.DataFrame | None, bundle: DataBundle) -> n
     if column.len() == bundle.n_total:
         column = column.filter(bundle.valid_mask.tolist())
     if column.len() != bundle.n:
-        raise InferenceError(asked, f"{column.len()} values for {bundle.n} rows", "give the frame the model was made of")
+        raise InferenceError(asked, f"{column.len()} values for {bundle.n} rows", "give the frame of the model")
     missing = column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
     if missing:
         raise InferenceError(
