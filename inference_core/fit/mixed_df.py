@@ -6,6 +6,7 @@ the fit at hand), as pbkrtest does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,9 +14,11 @@ import numpy as np
 
 from inference_core.errors import InferenceError
 from inference_core.solvers.lmm.denominator import JointDf, KenwardRoger, Satterthwaite
+from inference_core.solvers.lmm.dense import MAX_Q
 from inference_core.solvers.lmm.groups import GroupDesign
-from inference_core.solvers.lmm.information import Information, information_of_groups, information_of_terms
+from inference_core.solvers.lmm.information import Information, Moves, information_of_groups, information_of_terms
 from inference_core.solvers.lmm.information_crossed import information_of_scalars, terms_left
+from inference_core.solvers.lmm.information_large import moves_of_crossed
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
@@ -24,6 +27,8 @@ from .lmer import fit_lmer
 from .mixed_problem import MixedProblem
 
 MAX_DENSE = 2000  # random effects of several factors for which q x q matrices take a second or two
+MAX_CELLS = 100_000_000  # rows times random effects that a dense Z may have
+MAX_WORK = 2_000_000_000_000  # multiplications for the Hessian of a large crossed model: minutes
 MAX_REST = 4000  # levels beside those of the largest factor, one effect each: one dense matrix of that size
 _SPARSE = 300  # random effects of scalar factors from which eliminating the largest pays
 
@@ -33,22 +38,36 @@ class MixedDf:
     """Denominators for one fitted model of p columns. Each method is computed when it is first asked for."""
 
     problem: MixedProblem
-    information: Information
+    moves: Moves
+    T: Sequence[Array] = ()  # (k, k) by block, units of the data, where ``moves`` do not serve Kenward-Roger
     complete: bool = True  # every variance takes part; else those at 0 were left out, as Satterthwaite does anyway
 
     @cached_property
     def _satterthwaite(self) -> Satterthwaite:
-        return Satterthwaite.of(self.information)
+        return Satterthwaite.of(self.moves)
 
     @cached_property
     def _kenward_roger(self) -> KenwardRoger:
+        asked = "Kenward-Roger degrees of freedom"
         if not self.complete:
             raise InferenceError(
-                "Kenward-Roger degrees of freedom",
+                asked,
                 "a variance of this large model is 0, and the dense matrices that would need are too large",
                 "use Satterthwaite's, or leave the term out",
             )
-        return KenwardRoger.of(self.information)
+        if isinstance(self.moves, Information):
+            return KenwardRoger.of(self.moves)
+        cells = self.problem.n * self.problem.re.q
+        if self.problem.re.q > MAX_DENSE or cells > MAX_CELLS:
+            raise InferenceError(
+                asked,
+                f"{self.problem.re.q:,} random effects of several grouping factors in {self.problem.n:,} rows: the "
+                f"dense matrices that would need are too large (up to {MAX_DENSE:,} effects, and {MAX_CELLS:,} cells)",
+                "use Satterthwaite's (errors='iid')",
+            )
+        with one_blas_thread():
+            dense = self.problem.dense_design(asked, MAX_DENSE)
+            return KenwardRoger.of(information_of_terms(dense, self.problem.y, self.T))
 
     def satterthwaite(self, L: Array | None = None) -> Array:
         """Degrees of freedom (m,) of contrast rows L (m, p), or of each coefficient (p,).
@@ -90,7 +109,7 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     Raises
     ------
     InferenceError
-        Not a linear mixed model, or several grouping factors with more than ``MAX_DENSE`` random effects.
+        Not a linear mixed model, or several grouping factors with so many effects that it would take many minutes.
     """
     asked = "degrees of freedom of a mixed model"
     problem = MixedProblem.of(spec, bundle, fit, asked)
@@ -104,26 +123,33 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
         if problem.is_one_factor:
             return MixedDf(problem, information_of_groups(problem.group_design(), problem.y, T[0]))
         if problem.re.q > _SPARSE and all(block.k == 1 for block in problem.re.blocks):
-            return _of_scalars(problem, np.array([t[0, 0] for t in T]), asked)
-        dense = problem.dense_design(asked, MAX_DENSE)
-        return MixedDf(problem, information_of_terms(dense, problem.y, T))
+            found = _of_scalars(problem, np.array([t[0, 0] for t in T]))
+            if found is not None:
+                return found
+        if problem.re.q <= MAX_Q:
+            return MixedDf(problem, information_of_terms(problem.dense_design(asked), problem.y, T))
+        kernel = problem.crossed_kernel()
+        points = 2 * problem.re.n_theta + 1
+        if points * kernel.work > MAX_WORK:
+            raise InferenceError(
+                asked,
+                f"{points} points of the deviance of a model with {problem.re.q:,} random effects, minutes each",
+                "with so many groups the normal reference is close; or use how='boot'",
+            )
+        return MixedDf(problem, moves_of_crossed(kernel, problem.y, T), T)
 
 
-def _of_scalars(problem: MixedProblem, theta: Array, asked: str) -> MixedDf:
+def _of_scalars(problem: MixedProblem, theta: Array) -> MixedDf | None:
     """Several factors with one effect each: those without variance do not move V, and one alone has blocks."""
     terms = problem.terms
     left = terms_left(terms, theta, problem.weights)
     rest = sum(terms[i].n_groups for i in left[1:])
     if rest > MAX_REST:
-        raise InferenceError(
-            asked,
-            f"{rest:,} levels beside those of the largest grouping factor; up to {MAX_REST:,} are taken here",
-            "with so many groups the normal reference is close; or use how='boot'",
-        )
+        return None
     if len(left) > 1:
         info = information_of_scalars(problem.X, terms, problem.y, theta, problem.weights)
-        return MixedDf(problem, info, len(left) == len(terms))
+        return MixedDf(problem, info, complete=len(left) == len(terms))
     only = terms[left[0] if left else 0]
     T = np.array([[theta[left[0]] if left else 0.0]])
     design = GroupDesign.of(problem.X, only.Z, only.group, n_groups=only.n_groups, weights=problem.weights)
-    return MixedDf(problem, information_of_groups(design, problem.y, T), False)
+    return MixedDf(problem, information_of_groups(design, problem.y, T), complete=False)

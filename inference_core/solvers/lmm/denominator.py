@@ -8,7 +8,7 @@ import numpy as np
 
 from inference_core.states import Array
 
-from .information import Information
+from .information import Information, Moves
 
 _FLAT = 1e-8  # share of the largest curvature below which the deviance is flat along a direction
 _SAME = 1e-8  # denominators closer than this are one
@@ -33,7 +33,7 @@ class Satterthwaite:
     vcov_varpar: Array  # (m + 1, m + 1) asymptotic covariance of (T, log sigma)
 
     @classmethod
-    def of(cls, info: Information) -> Satterthwaite:
+    def of(cls, info: Moves) -> Satterthwaite:
         """From the REML optimum. At a singular fit the directions that do not move V drop out by themselves."""
         w, U = np.linalg.eigh(info.hessian)
         keep = w > _FLAT * w[-1]

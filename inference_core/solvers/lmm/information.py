@@ -26,9 +26,9 @@ from .structure import Entries, components
 Basis = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Information:
-    """A fit of n rows, p columns, m covariance parameters T (sigma apart) and s free entries of the covariance.
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """A fit of n rows, p columns and m covariance parameters T (sigma apart): what Satterthwaite asks for.
 
     Matrices of X are in the kernel's coordinates, X'WX = I; ``x_factor`` leads back.
     """
@@ -39,10 +39,6 @@ class Information:
     x_factor: Array  # (p, p)
     hessian: Array  # (m + 1, m + 1) of the REML deviance in (T, log sigma)
     turns: Array  # (m, p, p) W'E_i W, E_i the move of T T' with the i-th free entry of T
-    spans: Array  # (s, p, p) W'E_r W, E_r the r-th free entry of the covariance itself
-    crossed: Array  # (s, s, p, p) W'E_r N E_s W
-    traces: Array  # (s,) tr(N E_r)
-    trace_pairs: Array  # (s, s) tr(N E_r N E_s)
 
     @property
     def p(self) -> int:
@@ -57,6 +53,16 @@ class Information:
         """A covariance (p, p) of coefficients in the kernel's coordinates, for X as given."""
         half = np.linalg.solve(self.x_factor, M)
         return np.linalg.solve(self.x_factor, half.T).T
+
+
+@dataclass(frozen=True, eq=False)
+class Information(Moves):
+    """What Kenward-Roger asks for beside that, for the s free entries of the covariance."""
+
+    spans: Array  # (s, p, p) W'E_r W, E_r the r-th free entry of the covariance itself
+    crossed: Array  # (s, s, p, p) W'E_r N E_s W
+    traces: Array  # (s,) tr(N E_r)
+    trace_pairs: Array  # (s, s) tr(N E_r N E_s)
 
 
 def information_of_groups(design: GroupDesign, y: Array, T: Array) -> Information:
@@ -75,7 +81,7 @@ def information_of_groups(design: GroupDesign, y: Array, T: Array) -> Informatio
     S = 0.5 * (S + S.T)
     P = np.einsum("uap,pq,ubq->ab", weighted, np.linalg.inv(S), W, optimize=True)
     slope = np.einsum("u,uab->ab", m, N) - P
-    moves = [_move(Ts, a, b) for a, b in design.entries]
+    moves = [move(Ts, a, b) for a, b in design.entries]
     units = [_unit(d.k, a, b) for a, b in covariance_entries(design.mask)]
     turns = np.array([np.einsum("uap,ab,ubq->pq", weighted, E, W, optimize=True) for E in moves])
     EW = np.stack([E @ W for E in units])  # (s, U, k, p)
@@ -90,7 +96,7 @@ def information_of_groups(design: GroupDesign, y: Array, T: Array) -> Informatio
     along = _along([slope @ Ts], [design.entries], found, design.n - d.p)
     return Information(
         n=design.n, sigma2=float(found.r2[0]) / (design.n - d.p), S=S, x_factor=design.x_factor,
-        hessian=_hessian(found, along, design.n - d.p), turns=turns, spans=spans, crossed=crossed, traces=traces,
+        hessian=joint_hessian(found, along, design.n - d.p), turns=turns, spans=spans, crossed=crossed, traces=traces,
         trace_pairs=pairs,
     )  # fmt: skip
 
@@ -118,7 +124,7 @@ def information_of_terms(design: DenseDesign, y: Array, T: Sequence[Array]) -> I
         slope = np.einsum("jajb->ab", own) - np.einsum("jap,pq,jbq->ab", w, Si, w, optimize=True)
         slopes.append(slope @ Ts[t])
         for a, b in slot.entries:
-            turns.append(np.einsum("jap,ab,jbq->pq", w, _move(Ts[t], a, b), w, optimize=True))
+            turns.append(np.einsum("jap,ab,jbq->pq", w, move(Ts[t], a, b), w, optimize=True))
         units += [(slot, _unit(slot.k, a, b)) for a, b in covariance_entries(term.mask)]
     EW = [(E @ W[slot.columns].reshape(slot.J, slot.k, p)).reshape(-1, p) for slot, E in units]
     s = len(units)
@@ -137,7 +143,7 @@ def information_of_terms(design: DenseDesign, y: Array, T: Sequence[Array]) -> I
     along = _along(slopes, [slot.entries for slot in design.slots], found, n - p)
     return Information(
         n=n, sigma2=float(found.r2[0]) / (n - p), S=S, x_factor=design.x_factor,
-        hessian=_hessian(found, along, n - p), turns=np.array(turns), spans=spans, crossed=crossed, traces=traces,
+        hessian=joint_hessian(found, along, n - p), turns=np.array(turns), spans=spans, crossed=crossed, traces=traces,
         trace_pairs=pairs,
     )  # fmt: skip
 
@@ -153,7 +159,7 @@ def covariance_entries(mask: Array) -> Basis:
 # ---- pieces ------------------------------------------------------------------------------------------------
 
 
-def _hessian(found: Evaluation, along: Array, dof: int) -> Array:
+def joint_hessian(found: Evaluation, along: Array, dof: int) -> Array:
     """Hessian of the REML deviance in (T, log sigma) from that of the profiled one, at sigma^2 = r2 / dof.
 
     Profiling sigma out takes (dof / r2^2) dr2 dr2' away; d r2 / dT_i = -tr(E_i G) = -``along``.
@@ -180,7 +186,7 @@ def _matrix(theta: Array, entries: Entries, k: int) -> Array:
     return T
 
 
-def _move(T: Array, a: int, b: int) -> Array:
+def move(T: Array, a: int, b: int) -> Array:
     """D(T T') / dT_ab = e_a t_b' + t_b e_a', t_b the column b of T."""
     E = np.zeros_like(T)
     E[a, :] += T[:, b]
