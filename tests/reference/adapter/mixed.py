@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from inference_core.solvers.lmm.dense import MAX_Q
 from inference_core.solvers.lmm.structure import components
 from inference_core.states import DataBundle, RandomBlock
 
@@ -22,14 +21,6 @@ NOT_NUMBERS = {
     "r_messages": "R's words",
     "criterion_name": "R's words",
 }
-
-
-def within_reach(case: Case) -> bool:
-    """Whether there is a kernel for a model of this size: several factors have one up to ``MAX_Q`` random effects."""
-    if case.fun != "lmer":
-        return True
-    re = case.model().bundle.re_metadata
-    return len(re.blocks) == 1 or re.q <= MAX_Q
 
 
 def lmer_fit(case: Case) -> Answer:
@@ -56,15 +47,14 @@ def glmer_fit(case: Case) -> Answer:
 
 
 def _shared(case: Case, m) -> dict[str, Any]:
-    params = m.infer().params
     info = m.diagnostics.row(0, named=True)
     assert info["converged"]
     kept = estimable(m)
     return {
         "theta": m.fit_state.theta,
         "theta_names": [name for part in case.values["ngrps"] for name in _theta_names(m.bundle, part)],
-        "beta": column(params, "estimate")[kept],
-        "se": column(params, "se")[kept],
+        "beta": column(m.params, "estimate")[kept],
+        "se": np.sqrt(np.diagonal(vcov(m))),
         "vcov": vcov(m),
         "varcorr": varcorr(case, m),
         "logLik": info["loglik"],
@@ -151,7 +141,7 @@ def ranef(case: Case) -> Answer:
         own = table.filter(pl.col("group") == block.group_name)
         blup = own["estimate"].to_numpy().reshape(block.n_levels, block.k)
         blup = blup[np.ix_(rows, columns)]
-        values[name] = {"blup": blup if "terms" in wanted else blup[:, 0]}
+        values[name] = {"blup": blup if np.ndim(wanted["blup"]) == 2 else blup[:, 0]}
         values[name] |= {key: wanted[key] for key in ("levels", "terms") if key in wanted}  # keys of the lookup
         if "condVar" in wanted:
             # R keeps the terms of one factor apart and so reports no conditional covariance between them
