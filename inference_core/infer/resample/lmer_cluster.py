@@ -7,6 +7,7 @@ Davison & Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -74,21 +75,19 @@ class ClusterKernel:
                 self.groups.drawn_rows(np.repeat(np.arange(self.groups.J), row.astype(int))) for row in counts
             )
 
-    def left_out(self, start: int = 0, stop: int | None = None) -> Parts:
-        """Refits without group ``start``, ``start + 1``, .., one at a time; see :meth:`refit`."""
-        which = np.arange(start, self.groups.J if stop is None else stop)
-        return self.without(which[:, None] == np.arange(self.groups.J))
-
-    def without(self, absent: Array) -> Parts:
-        """Refits without the groups of each row of ``absent`` (b, J) bool."""
-        size = self.chunk_rows
-        if isinstance(self.base.design, GroupDesign):
-            chunks = [self.refit(1.0 - absent[at : at + size]) for at in range(0, len(absent), size)]
-        else:
-            with one_blas_thread():  # rows go, levels of crossed factors stay as they are
-                chunks = [self._one_by_one((np.flatnonzero(~row[self.groups.codes]), None) for row in absent)]
-        samples, status, se = zip(*chunks, strict=True)
-        return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+    def left_out(self, blocks: int | None = None) -> Parts:
+        """Refits without each group, or without groups i, i + blocks, i + 2 blocks, .. for each i < blocks."""
+        J, size = self.groups.J, self.chunk_rows
+        blocks = J if blocks is None else blocks
+        parts = []
+        for at in range(0, blocks, size):
+            absent = np.arange(at, min(at + size, blocks))[:, None] == np.arange(J) % blocks
+            if isinstance(self.base.design, GroupDesign):
+                parts.append(self.refit(1.0 - absent))
+            else:
+                with one_blas_thread():  # rows go, levels of crossed factors keep their names
+                    parts.append(self._one_by_one((np.flatnonzero(~row[self.groups.codes]), None) for row in absent))
+        return _stacked(parts)
 
     # ---- one grouping factor ------------------------------------------------------------------------------
 
@@ -115,10 +114,8 @@ class ClusterKernel:
         root = 1.0 if problem.weights is None else np.sqrt(problem.weights)[:, None]
         return np.linalg.qr(problem.X * root)[0]
 
-    def _one_by_one(self, chosen) -> Parts:
-        parts = [self._refit_rows(rows, copies) for rows, copies in chosen]
-        samples, status, se = zip(*parts, strict=True)
-        return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+    def _one_by_one(self, chosen: Iterable[tuple[Array, Array | None]]) -> Parts:
+        return _stacked([self._refit_rows(rows, copies) for rows, copies in chosen])
 
     def _refit_rows(self, rows: Array, copies: Array | None) -> Parts:
         """One refit to rows; levels of different copies are different levels."""
@@ -143,6 +140,11 @@ class ClusterKernel:
         return replace(base, problem=part).refit(part.y[None])
 
 
+def _stacked(parts: list[Parts]) -> Parts:
+    samples, status, se = zip(*parts, strict=True)
+    return np.concatenate(samples), np.concatenate(status), None if se[0] is None else np.concatenate(se)
+
+
 def without_groups(base: LmerKernel, most: int = MOST_COUNTS) -> Array:
     """(J, k) statistics without each group of the outermost factor, for an acceleration.
 
@@ -158,9 +160,4 @@ def without_groups(base: LmerKernel, most: int = MOST_COUNTS) -> Array:
     asked = "BCa limits, whose acceleration comes from groups left out,"
     kernel = ClusterKernel(base, WholeGroups.outermost(base.problem, asked))
     J = kernel.groups.J
-    blocks, step = min(J, max(100, most // J)), kernel.chunk_rows
-    parts = [
-        kernel.without(np.arange(at, min(at + step, blocks))[:, None] == np.arange(J) % blocks)[0]
-        for at in range(0, blocks, step)
-    ]
-    return np.concatenate(parts)
+    return kernel.left_out(min(J, max(100, most // J)))[0]

@@ -95,7 +95,8 @@ def reflated(u: Array, T: Array, sigma: float, name: str) -> Array:
     v = u @ turn
     v = v - v.mean(axis=0)
     L = np.asarray(np.linalg.qr(v / np.sqrt(len(v)), mode="r")).T  # v'v / J = L L', no sum of squares formed
-    spread = np.abs(np.diagonal(L))
+    L = L * np.where(np.diagonal(L) < 0, -1.0, 1.0)
+    spread = np.diagonal(L)
     if len(v) <= rank or spread.min() <= _LOST * spread.max():
         raise InferenceError(
             ASKED,
