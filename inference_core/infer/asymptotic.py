@@ -101,9 +101,7 @@ def compute_params_asymptotic(
     level = check_level(conf_level)
     null = resolve_null(null, bundle.X_names)
     kind = resolve_error_type("iid" if errors is None else errors, spec.family)
-    if cluster is not None and kind not in CLUSTER_KINDS:
-        raise cluster_without_its_errors(kind)
-    vcov, df, notes = _ROUTES[kind](spec, bundle, fit, _Further(data, cluster), kind)
+    vcov, df, notes = asymptotic_route(spec, bundle, fit, kind, data, cluster)
     se = standard_errors(vcov)
     table = coefficient_inference(fit.coef, se, df, level, null, alternative)
     return InferenceState(
@@ -120,6 +118,20 @@ def compute_params_asymptotic(
         alternative=alternative,
         notes=notes + _no_scatter_note(bundle, table.se),
     )
+
+
+def asymptotic_route(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    errors: str,
+    data: pl.DataFrame | None = None,
+    cluster: str | Array | None = None,
+) -> tuple[Array, Array | float, tuple[str, ...]]:
+    """Covariance (p, p), degrees of freedom and notes for canonical ``errors``; the parts of every Wald table."""
+    if cluster is not None and errors not in CLUSTER_KINDS:
+        raise cluster_without_its_errors(errors)
+    return _ROUTES[errors](spec, bundle, fit, _Further(data, cluster), errors)
 
 
 def cluster_without_its_errors(kind: str) -> InferenceError:
@@ -195,7 +207,10 @@ def _iid(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: _Further, 
     if spec.is_lmer:
         from inference_core.fit.mixed_df import mixed_df
 
-        return fit.vcov, mixed_df(spec, bundle, fit).satterthwaite(), ()
+        try:
+            return fit.vcov, mixed_df(spec, bundle, fit).satterthwaite(), ()
+        except InferenceError as refused:  # a table without t is better than none
+            return fit.vcov, np.inf, (f"z in place of t: {refused.found}",)
     if spec.has_random_effects:
         return fit.vcov, np.inf, ()
     return fit.vcov, reference_df(spec, fit), _unequal_scatter_note(spec, bundle, fit)
