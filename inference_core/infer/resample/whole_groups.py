@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.fit.mixed_problem import MixedProblem
-from inference_core.infer.outermost import outermost, rows_of_block
+from inference_core.infer.outermost import HasBlocks, outermost, rows_of_block
 from inference_core.infer.spelling import nearest
 from inference_core.states import Array, RandomBlock
 
@@ -27,7 +26,7 @@ class WholeGroups:
     starts: Array  # (J + 1,) where each group begins in ``order``
 
     @classmethod
-    def of_block(cls, problem: MixedProblem, block: RandomBlock) -> WholeGroups:
+    def of_block(cls, problem: HasBlocks, block: RandomBlock) -> WholeGroups:
         """The levels of one grouping factor."""
         levels, codes = np.unique(rows_of_block(problem, block), return_inverse=True)
         codes = codes.ravel()
@@ -36,8 +35,11 @@ class WholeGroups:
         return cls(block.group_name, at, levels, codes, np.argsort(codes, kind="stable"), starts)
 
     @classmethod
-    def outermost(cls, problem: MixedProblem, asked: str, fewest: int = 0) -> WholeGroups:
-        """The levels of the factor within which all others are nested.
+    def outermost(
+        cls, problem: HasBlocks, asked: str, fewest: int = 0,
+        remedy: str = "scheme='parametric', with ci_type='expanded' or 'percentile'",
+    ) -> WholeGroups:  # fmt: skip
+        """The levels of the factor within which all others are nested; ``remedy`` is for crossed factors.
 
         Raises
         ------
@@ -50,7 +52,7 @@ class WholeGroups:
             raise InferenceError(
                 asked,
                 f"the factors {names} are crossed: no group of rows is independent of the others",
-                "scheme='parametric' or 'residual', with ci_type='expanded' or 'percentile'",
+                remedy,
             )
         groups = cls.of_block(problem, block)
         if fewest > groups.J:
@@ -62,7 +64,7 @@ class WholeGroups:
         return groups
 
     @classmethod
-    def named(cls, problem: MixedProblem, factor: str) -> WholeGroups:
+    def named(cls, problem: HasBlocks, factor: str) -> WholeGroups:
         """The levels of the factor of this name.
 
         Raises
