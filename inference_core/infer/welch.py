@@ -110,6 +110,19 @@ def welch_vcov_df(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None
     return expand_square((vcov + vcov.T) / 2.0, bundle.rank_info.kept, bundle.p), full_df
 
 
+def welch_row_df(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None, L: Array) -> Array:
+    """(m,) degrees of freedom of rows of weights ``L`` (m, p), each matched to the cells it draws on."""
+    check_welch(spec, bundle)
+    cells = cells_of(bundle, data)
+    y = bundle.y if bundle.offset is None else bundle.y - bundle.offset
+    variance, dof = _cell_variances(bundle.X_estimable, y, cells)
+    q, r_factor = np.linalg.qr(bundle.X_estimable)
+    rows = L[:, bundle.rank_info.kept] @ solve_triangular(r_factor, q.T)
+    weight = _cell_sums(rows**2, cells.of_row, len(cells.names))
+    with np.errstate(invalid="ignore"):
+        return satterthwaite_df(weight * variance[:, None], dof)
+
+
 def satterthwaite_df(parts: Array, dof: Array) -> Array:
     """(p,) degrees of freedom of a sum of independent scaled chi-squares.
 
@@ -120,19 +133,41 @@ def satterthwaite_df(parts: Array, dof: Array) -> Array:
     return parts.sum(axis=0) ** 2 / (parts**2 / dof[:, None]).sum(axis=0)
 
 
+def cell_model(bundle: DataBundle, data: pl.DataFrame | None) -> tuple[Array, Array, Array]:
+    """The model in which every cell has its own mean: basis (n, s), cell of each row (n,), nu_c (cells,).
+
+    A variance s_c^2 is the sum of squared residuals outside that basis over nu_c, for any response.
+    """
+    cells = cells_of(bundle, data)
+    count = _counts(cells)
+    varying, dof = _beside_means(bundle.X_estimable, cells, count)
+    means = np.zeros((bundle.n, count.size))
+    means[np.arange(bundle.n), cells.of_row] = 1.0 / np.sqrt(count[cells.of_row])
+    return np.hstack([means, varying]), cells.of_row, dof
+
+
+def _counts(cells: Cells) -> Array:
+    count = np.bincount(cells.of_row, minlength=len(cells.names)).astype(float)
+    _refuse(cells, count < 2, "one row, so no variance")
+    return count
+
+
+def _beside_means(X: Array, cells: Cells, count: Array) -> tuple[Array, Array]:
+    """Orthonormal basis of the columns that vary within cells, and nu_c (cells,)."""
+    varying = _basis(_within(X, cells.of_row, count), scale=np.abs(X).max(axis=0))
+    leverage = 1.0 / count[cells.of_row] + np.einsum("ij,ij->i", varying, varying)
+    dof = count - np.bincount(cells.of_row, leverage, minlength=count.size)
+    _refuse(cells, dof < 1e-6, "as many covariates as rows, so no variance")
+    return varying, dof
+
+
 def _cell_variances(X: Array, y: Array, cells: Cells) -> tuple[Array, Array]:
     """s_c^2 and nu_c, both (cells,), from a mean per cell beside the columns that vary within cells."""
     k = len(cells.names)
-    count = np.bincount(cells.of_row, minlength=k).astype(float)
-    _refuse(cells, count < 2, "one row, so no variance")
+    count = _counts(cells)
+    varying, dof = _beside_means(X, cells, count)
     residual = _within(y[:, None], cells.of_row, count)[:, 0]
-    leverage = 1.0 / count[cells.of_row]
-    varying = _basis(_within(X, cells.of_row, count), scale=np.abs(X).max(axis=0))
-    if varying.shape[1]:
-        residual = residual - varying @ (varying.T @ residual)
-        leverage = leverage + np.einsum("ij,ij->i", varying, varying)
-    dof = count - np.bincount(cells.of_row, leverage, minlength=k)
-    _refuse(cells, dof < 1e-6, "as many covariates as rows, so no variance")
+    residual = residual - varying @ (varying.T @ residual)
     variance = np.bincount(cells.of_row, residual**2, minlength=k) / dof
     _refuse(
         cells,

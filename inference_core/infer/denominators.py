@@ -1,0 +1,83 @@
+"""For any rows of weights over the coefficients: which covariance ``errors`` names, and which degrees of freedom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from inference_core.states import Array, DataBundle, FitState, ModelSpec
+
+from .asymptotic import asymptotic_route
+from .sandwich import CLUSTER_KINDS, KENWARD_ROGER
+from .welch import welch_row_df
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowReference:
+    """A covariance of the coefficients and the t reference of rows; inf is the normal."""
+
+    vcov: Array  # (p, p), 0 where the design dropped a column
+    df: Callable[[Array], Array]  # rows (m, p) -> (m,)
+    errors: str
+    notes: tuple[str, ...] = ()
+
+    def se(self, L: Array) -> Array:
+        """(m,) standard errors of ``L b``."""
+        return np.sqrt(np.maximum(np.einsum("mp,pq,mq->m", L, self.vcov, L), 0.0))
+
+
+def row_reference(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    errors: str = "iid",
+    data: pl.DataFrame | None = None,
+    cluster: str | Array | None = None,
+) -> RowReference:
+    """Covariance and degrees of freedom for rows of weights, by the name of the errors.
+
+    Parameters
+    ----------
+    spec, bundle, fit
+        A fitted model.
+    errors : str
+        Canonical, see ``asymptotic.resolve_error_type``.
+    data, cluster
+        As in ``asymptotic.compute_params_asymptotic``.
+
+    Raises
+    ------
+    InferenceError
+        Errors that this model cannot have.
+    """
+    vcov, df, notes = asymptotic_route(spec, bundle, fit, errors, data, cluster)
+    return RowReference(np.nan_to_num(vcov), _df_of_rows(spec, bundle, fit, errors, data, cluster, df), errors, notes)
+
+
+def _df_of_rows(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    errors: str,
+    data: pl.DataFrame | None,
+    cluster: str | Array | None,
+    df: Array | float,
+) -> Callable[[Array], Array]:
+    if errors in CLUSTER_KINDS and (not spec.has_random_effects or spec.is_lmer):
+        from .cluster_robust import cluster_robust
+
+        return cluster_robust(spec, bundle, fit, errors, cluster, data).df
+    if errors == "unequal_var":
+        return lambda L: welch_row_df(spec, bundle, data, L)
+    if spec.is_lmer and np.all(np.isinf(df[np.isfinite(fit.coef)] if isinstance(df, np.ndarray) else df)):
+        return lambda L: np.full(len(L), np.inf)  # a model too large for degrees of freedom has the normal
+    if spec.is_lmer:
+        from inference_core.fit.mixed_df import mixed_df
+
+        found = mixed_df(spec, bundle, fit)
+        return found.kenward_roger if errors == KENWARD_ROGER else found.satterthwaite
+    alike = float(np.asarray(df, float).ravel()[0]) if np.ndim(df) else float(np.asarray(df))
+    return lambda L: np.full(len(L), alike)

@@ -1,0 +1,64 @@
+"""The monotone maps that a row of effects may have, by name, and what a null value means under each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference_core.errors import InferenceError
+from inference_core.families.family import Family
+from inference_core.states import Array, ModelSpec
+
+from .options import INVERSES
+from .quantity import Function
+
+_FORWARD = {"log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p, "sqrt": np.sqrt}
+
+
+def map_named(name: str, spec: ModelSpec, family: Family) -> tuple[Function, Function]:
+    """The map from the linear predictor to the scale of the effect, and its derivative."""
+    if name == "exp":
+        return np.exp, np.exp
+    if name == "inverse_link":
+        return family.link.inverse, family.link.derivative
+    if name == "inverse_response":
+        return INVERSES[str(spec.response_transform)]
+    return (lambda eta: eta), np.ones_like
+
+
+def to_link(name: str, spec: ModelSpec, family: Family, null: Array) -> tuple[Array, Array, str | None]:
+    """Null values on the scale of the linear predictor, the same on the scale of the effect, and a note.
+
+    A null of 0 that the effect cannot take stands for "no effect": 0 on the scale of the linear predictor.
+
+    Raises
+    ------
+    InferenceError
+        A value that the effect cannot take.
+    """
+    inverse, _ = map_named(name, spec, family)
+    low, high = (0.0, np.inf) if name == "exp" else family.mean_range if name == "inverse_link" else _range(spec)
+    outside = (null <= low) | (null >= high)
+    if np.any(outside & (null != 0)):
+        bad = float(null[outside & (null != 0)][0])
+        raise InferenceError(f"null={bad:g}", f"these effects lie between {low:g} and {high:g}",
+                             f"null={float(inverse(np.zeros(1))[0]):g}")  # fmt: skip
+    standard = float(inverse(np.zeros(1))[0])
+    shown = np.where(outside, standard, null)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name == "exp":
+            inner = np.log(shown)
+        elif name == "inverse_link":
+            inner = family.link.link(shown)
+        else:
+            inner = _FORWARD[str(spec.response_transform)](shown)
+    inner = np.where(outside, 0.0, inner)
+    if not outside.any():
+        return inner, shown, None
+    if name == "exp":
+        return inner, shown, "ratios are tested against 1"
+    scale = spec.link if name == "inverse_link" else spec.response_transform
+    return inner, shown, f"tested against {standard:g}, where the {scale} is 0; null= names another value"
+
+
+def _range(spec: ModelSpec) -> tuple[float, float]:
+    return (-1.0, np.inf) if spec.response_transform == "log1p" else (0.0, np.inf)
