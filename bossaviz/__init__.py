@@ -20,10 +20,10 @@ def bootstrap(
     seed: int | None = None,
     conf_level: float = 0.95,
     term: str | None = None,
-    scheme: str = "case",
+    scheme: str | None = None,
     **choices: Any,
 ) -> BootstrapPanel:
-    """Show the bootstrap of a fitted linear or generalized linear model, draw by draw.
+    """Show the bootstrap of a fitted model, draw by draw.
 
     Parameters
     ----------
@@ -32,15 +32,18 @@ def bootstrap(
     n_boot : int
         Draws to begin with; more come with the buttons, ``p.draw(k)``, or ``p.state.n_boot = ...``.
     ci_type : str, optional
-        percentile, basic, normal, bca, studentized or expanded; bca if not given.
+        percentile, basic, normal, bca, studentized or expanded; bca if not given. Mixed models have percentile,
+        basic, normal and expanded limits, expanded if not given; their SDs and correlations percentile ones only.
     seed : int, optional
         Draw i is a function of (seed, i). None picks one, and the panel shows it.
     conf_level : float
         0.5 to 0.999.
     term : str, optional
-        The number whose distribution is shown; the first slope or difference if not given.
-    scheme : {"case"}
-        What is drawn anew: whole rows, with replacement.
+        The number whose distribution is shown; the first slope or difference if not given. Of a mixed model also
+        "sd_Days|Subject", "cor_Days.(Intercept)|Subject" or "sigma".
+    scheme : str, optional
+        What is drawn anew. "case": whole rows, with replacement. "parametric", for mixed models: new groups and new
+        values from the fitted model. What a model allows is its control on the screen; its first is the default.
     **choices
         Any other trait of the panel's state: ``null``, ``alternative``, ``shown``, ``bins``, ``overlay``.
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from inference_core.errors import InferenceError
 
+from .spreads import find_spread
 from .state import BootstrapState
 
+TABLES = ("params", "varying_spread", "varying_corr")
 LONGEST = 100_000  # characters of a text to read
 MODEL_WORDS = ("family", "link", "method", "missing", "contrasts", "weights", "offset", "backend")
 INFER_WORDS = {"n_boot": "n_boot", "ci_type": "ci_type", "conf_level": "conf_level", "seed": "seed", "null": "null",
@@ -38,11 +40,47 @@ class Recipe:
     choices: Mapping[str, Any]
 
 
-def write_code(state: BootstrapState, source: Source, n_boot: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a number stands: in which table of a model, and the values that pick its row."""
+
+    table: str  # "params", "varying_spread", "varying_corr"
+    row: Mapping[str, str]
+
+
+def place_of(model: Any, term: str) -> Place:
+    """Return the table of ``model`` that holds ``term``, and what picks its row."""
+    spread = find_spread(model.bundle, term)
+    if spread is None:
+        return Place("params", {"term": term})
+    if spread.kind == "scatter":
+        return Place("varying_spread", {"group": "Residual"})
+    block = model.bundle.re_metadata.blocks[spread.block]
+    names = block.column_names
+    if spread.kind == "spread":
+        return Place("varying_spread", {"group": block.group_name, "term": names[spread.first]})
+    row = {"group": block.group_name, "term": names[spread.second], "term2": names[spread.first]}
+    return Place("varying_corr", row)
+
+
+def term_of(place: Place) -> str:
+    """Return the name of the number in the draws: the way back from ``place_of``."""
+    row = place.row
+    if place.table == "params":
+        return row["term"]
+    if row["group"] == "Residual":
+        return "sigma"
+    if place.table == "varying_corr":
+        return f"cor_{row['term2']}.{row['term']}|{row['group']}"
+    return f"sd_{row['term']}|{row['group']}"
+
+
+def write_code(state: BootstrapState, source: Source, n_boot: int, place: Place | None = None) -> str:
     """Return code that runs with ``inference_core`` alone and gives the panel's table.
 
     ``n_boot`` is the number of draws shown. The last line picks the focal row, and tells ``read_code`` which it was.
     """
+    place = Place("params", {"term": state.term}) if place is None else place
     own = source.data.isidentifier()
     words = "".join(f", {name}={value!r}" for name, value in source.model_words.items())
     asked: dict[str, Any] = {}
@@ -55,6 +93,8 @@ def write_code(state: BootstrapState, source: Source, n_boot: int) -> str:
         asked["alternative"] = state.alternative
     if n_boot:
         asked["seed"] = state.seed
+    tests = [f'table["{column}"] == {value!r}' for column, value in place.row.items()]
+    picked = tests[0] if len(tests) == 1 else " & ".join(f"({test})" for test in tests)
     call = ", ".join(f"{name}={value!r}" for name, value in asked.items())
     lines = [
         "from inference_core import model" if own else "from inference_core import load_dataset, model",
@@ -62,8 +102,8 @@ def write_code(state: BootstrapState, source: Source, n_boot: int) -> str:
         *([] if own else [f"df = {source.data}"]),
         f"m = model({source.formula!r}, {source.data if own else 'df'}{words}).fit()",
         f"m.infer({call})",
-        "table = m.params",
-        f'focus = table.filter(table["term"] == {state.term!r})',
+        f"table = m.{place.table}",
+        f"focus = table.filter({picked})",
     ]
     return "\n".join(lines) + "\n"
 
@@ -75,6 +115,8 @@ def source_of(model: Any, name: str = "df") -> Source:
     if (model.spec.family, model.spec.link) != ("gaussian", "identity"):
         words["family"] = model.spec.family
         words["link"] = model.spec.link
+    if model.spec.has_random_effects and model.spec.method == "ml" and model.spec.family == "gaussian":
+        words["method"] = "ml"
     for word, default in (("missing", "drop"), ("contrasts", None), ("weights", None), ("offset", None)):
         value = arguments.get(word, default)
         if value is None or value is default or value == default:
@@ -136,6 +178,7 @@ class _Reader:
         self.model: tuple[str, str | None, str | None, dict[str, Any]] | None = None
         self.fit: dict[str, Any] = {}
         self.infer: dict[str, Any] = {}
+        self.table = "params"
         self.term: str | None = None
 
     def read(self, tree: ast.Module) -> Recipe:
@@ -163,7 +206,10 @@ class _Reader:
 
     def expression(self, node: ast.expr, target: str | None) -> None:
         """Unwind a chain of calls such as ``model(...).fit().infer(...)`` from the right."""
-        if (isinstance(node, ast.Attribute) and node.attr == "params") or isinstance(node, ast.Name):
+        if isinstance(node, ast.Attribute) and node.attr in TABLES:
+            self.table = node.attr
+            return
+        if isinstance(node, ast.Name):
             return
         if not isinstance(node, ast.Call):
             raise self.refused(node)
@@ -201,9 +247,21 @@ class _Reader:
             raise self.refused(node)
 
     def filtered(self, node: ast.Call) -> str:
-        test = node.args[0] if len(node.args) == 1 else None
+        row = self.picked(node, node.args[0] if len(node.args) == 1 else None)
+        if self.table == "params" and len(row) == 1:
+            return next(iter(row.values()))
+        wanted = {"params": {"term"}, "varying_corr": {"group", "term", "term2"}}.get(self.table, {"group", "term"})
+        if row != {"group": "Residual"} and set(row) != wanted:
+            raise self.refused(node)
+        return term_of(Place(self.table, row))
+
+    def picked(self, node: ast.Call, test: ast.expr | None) -> dict[str, str]:
+        """Values by column of tests such as ``(table["group"] == "Subject") & (table["term"] == "Days")``."""
+        if isinstance(test, ast.BinOp) and isinstance(test.op, ast.BitAnd):
+            return self.picked(node, test.left) | self.picked(node, test.right)
         if isinstance(test, ast.Compare) and len(test.comparators) == 1 and isinstance(test.ops[0], ast.Eq):
-            return str(self.literal(test.comparators[0]))
+            column = self.literal(test.left.slice) if isinstance(test.left, ast.Subscript) else "term"
+            return {str(column): str(self.literal(test.comparators[0]))}
         raise self.refused(node)
 
     def keywords(self, node: ast.Call) -> dict[str, Any]:

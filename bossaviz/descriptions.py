@@ -24,10 +24,15 @@ def describe_data(focus: Focus, naming: Naming, labels: Labels, coef: np.ndarray
         )
     if focus.kind == "scatter":
         line = focus.lines(coef)[focus.end_line]
-        return scatter_summary(
+        said = scatter_summary(
             labels, n=focus.n, x=naming.noun(focus.focal), x_values=focus.across, x_unit=naming.unit(focus.focal),
             y_values=focus.up, line=(float(line[0, 1]), float(line[-1, 1])),
         )  # fmt: skip
+        lines = 0 if focus.groups is None else len(focus.groups.shown)
+        return f"{said} {lines} thin lines, one for each group." if lines else said
+    if focus.kind == "groups":
+        return (f"Strip plot of the real data: {focus.n:,} {naming.units}, {focus.frame.x_title}; a thin bar at each, "
+                f"a line at {naming.end} {focus.value(coef)}.")  # fmt: skip
     value = focus.value(coef)
     return f"Dot plot of the real data: {focus.n:,} {naming.units}, {focus.frame.x_title} across; mean {value}."
 
@@ -38,6 +43,12 @@ def describe_resample(focus: Focus, labels: Labels, draw: int, times: np.ndarray
         labels, draw=draw, distinct=int(np.count_nonzero(times)), most=int(times.max(initial=0)),
         statistic=focus.word, value=value, unit=unit,
     )  # fmt: skip
+
+
+def describe_new_data(focus: Focus, naming: Naming, draw: int, what: str, value: str) -> str:
+    """Return the description of pane B where a draw has new responses, or whole groups."""
+    unit = f" {naming.unit_words}" if naming.unit_words else ""
+    return f"Simulated: resample {draw}, same axes; {what}; its {naming.quantity} is {value}{unit}."
 
 
 def describe_distribution(reading: Reading, situation: Situation, labels: Labels, naming: Naming, link: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,21 @@ class DotWords:
     ----------
     model, labels
         The fitted model and its words.
-    table : InferenceState
-        The table of the fit; its standard error decides the digits.
+    table : InferenceState or None
+        The table of the fit; its standard error decides the digits.  ``se`` does where there is none.
     term : str
         The number that is drawn.
+    scheme : str
+        What is drawn anew.
     """
 
-    def __init__(self, model: Any, labels: Labels, table: InferenceState, term: str) -> None:
+    def __init__(
+        self, model: Any, labels: Labels, table: InferenceState | None, term: str, scheme: str = "case",
+        se: float | None = None,
+    ) -> None:  # fmt: skip
         self._model, self._labels, self._term = model, labels, term
-        self._situation = situation_from(model, table, term, how="boot")
+        found = situation_from(model, table, term, how="boot")
+        self._situation = replace(found, scheme=scheme, se=se if found.se is None else found.se)
         self.pieces = dot_summary(self._situation, labels)
         observed = value_words(self._situation, labels, np.array([self._situation.estimate or 0.0]))[0]
         self.observed = f"The estimate from the real data: {observed}."

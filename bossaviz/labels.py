@@ -241,7 +241,9 @@ def labels_for(model: Any) -> Labels:
         Columns without words are said by their names, in quotes on first use.
     """
     from .phrasebook import Phrasebook
+    from .spreadwords import spread_words
     from .terms import read_terms
 
     book = Phrasebook(model, vocabulary_for(model.data))
-    return replace(book.response(), terms={r.name: book.term(r) for r in read_terms(model.spec, model.bundle)})
+    terms = {r.name: book.term(r) for r in read_terms(model.spec, model.bundle)}
+    return replace(book.response(), terms=terms | spread_words(book))

@@ -17,12 +17,15 @@ def question(text: str) -> str:
     return f'<h2 class="bv-question">{escape(text)}</h2>'
 
 
-def facts(formula: str, n: int, n_total: int, units: str, unit_name: str) -> str:
-    """Return the model's formula and how many rows it rests on."""
+def facts(
+    formula: str, n: int, n_total: int, units: str, unit_name: str, groups: Sequence[tuple[int, str]] = ()
+) -> str:
+    """Return the model's formula and how many rows, and groups of them, it rests on."""
     of = f" of {n_total:,}" if n_total > n else ""
     return (
         f'<code class="bv-formula">{escape(formula)}</code>'
-        f"<span>n = <b>{n:,}</b>{of} {escape(units if n != 1 else unit_name)}</span>"
+        f"<span>n = <b>{n:,}</b>{of} {escape(units if n != 1 else unit_name)}"
+        f"{''.join(f', <b>{k:,}</b> {escape(what)}' for k, what in groups)}</span>"
     )
 
 
@@ -90,11 +93,18 @@ def table(
     chosen: int | None = None,
     caption: str = "",
     empty: str = "",
+    above: tuple[int, str] | None = None,
 ) -> str:
-    """Return a table: first column to the left, numbers to the right; ``chosen`` is the row on a wash."""
+    """Return a table: first column to the left, numbers to the right; ``chosen`` is the row on a wash.
+
+    ``above`` puts a line of words before the row of that number.
+    """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = []
     for i, row in enumerate(rows):
+        if above is not None and above[0] == i:
+            words = f'<th scope="rowgroup" colspan="{len(head)}">{escape(above[1])}</th>'
+            body.append(f'<tr class="bv-between">{words}</tr>')
         mark = ' class="bv-on" aria-current="true"' if i == chosen else ""
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
         body.append(f'<tr{mark}><th scope="row">{escape(row[0])}</th>{cells}</tr>')

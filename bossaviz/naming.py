@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .sentences import Labels, ink
+from .spreads import Spread, find_spread
 from .terms import read_term, response_of, scale_of
 
 LONGEST_TITLE = 48  # characters of an axis title; it shares its line with the labels of the axis
@@ -24,7 +25,11 @@ QUANTITIES = {
     "curve": ("coefficient", "Coefficients"),
     "smooth": ("coefficient", "Coefficients"),
     "coefficient": ("coefficient", "Coefficients"),
+    "spread": ("SD", "SDs"),
+    "correlation": ("correlation", "Correlations"),
+    "scatter": ("residual SD", "Residual SDs"),
 }
+ENDS = {"correlation": "cor", "scatter": "SD"}  # shorter, for the end of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,12 @@ class Naming:
     x_titles: dict[str, tuple[str, str, str]]  # column -> title with unit, noun, groups of it
     menu: str  # how the term stands in the drop-down list
     unit_words: str = ""  # the unit of the numbers on the axis: "mpg per 1,000 lb"
+    row: str = ""  # how the term stands in the table: "SD of Days"
+
+    @property
+    def end(self) -> str:
+        """The quantity at the end of a line."""
+        return ENDS.get(self.kind, self.quantity)
 
     def x_title(self, column: str) -> str:
         """Return the title of an axis along a column of the data."""
@@ -68,12 +79,17 @@ class Naming:
             return f"{value}: no change along the line"
         if null == 0 and self.kind in ("level", "average", "levels_by_levels", "slopes_by_levels"):
             return f"{value}: no difference"
+        if null == 0 and self.kind == "correlation":
+            return f"{value}: no relation"
         return f"{value}: the null"
 
 
 def naming_of(model: Any, term: str, labels: Labels) -> Naming:
     """Return the nouns of one term, from the labels of the model and the kind of its column."""
     spec, bundle = model.spec, model.bundle
+    spread = find_spread(bundle, term)
+    if spread is not None:
+        return _naming_of_spread(model, spread, labels)
     reading = read_term(spec, bundle, bundle.X_names.index(term))
     words = labels.term(term)
     quantity, quantities = QUANTITIES[reading.kind]
@@ -92,16 +108,64 @@ def naming_of(model: Any, term: str, labels: Labels) -> Naming:
     told = reading.kind in ("slope", "mean")
     if len(axis) > LONGEST_TITLE:
         axis = axis.removesuffix(shown)
-    unit = f" ({labels.unit})" if labels.unit else ""
-    function = response_of(spec)[0]
-    response = f"{function}({_plain(labels.response)})" if function == "log" else _plain(labels.response)
     return Naming(
         term=term, kind=reading.kind, quantity=quantity, quantities=quantities,
-        question=_question(reading.kind, labels, words, term, noun), axis=axis,
-        y_title=response + ("" if function == "log" else unit), units=labels.units, unit_name=labels.unit_name,
-        x_titles=_x_titles(bundle, labels), menu=f"{term} ({quantity})" if told and len(term) < 18 else term,
-        unit_words=shown.strip(" ()"),
+        question=_question(reading.kind, labels, words, term, noun), axis=axis, y_title=_y_title(spec, labels),
+        units=labels.units, unit_name=labels.unit_name, x_titles=_x_titles(bundle, labels),
+        menu=f"{term} ({quantity})" if told and len(term) < 18 else term, unit_words=shown.strip(" ()"), row=term,
     )  # fmt: skip
+
+
+def _y_title(spec: Any, labels: Labels) -> str:
+    function = response_of(spec)[0]
+    if function == "log":
+        return f"log({_plain(labels.response)})"
+    return _plain(labels.response) + (f" ({labels.unit})" if labels.unit else "")
+
+
+def _naming_of_spread(model: Any, spread: Spread, labels: Labels) -> Naming:
+    """The nouns of an SD, a correlation or the residual SD."""
+    spec, bundle = model.spec, model.bundle
+    words = labels.term(spread.name)
+    quantity, quantities = QUANTITIES[spread.kind]
+    groups, group, noun = _plain(words.groups), _plain(words.group), _plain(words.noun)
+    unit = _plain(f"{labels.unit} {words.per}".strip() if words.unit == "" else words.unit)
+    shown = f" ({unit})" if unit and spread.kind != "correlation" else ""
+    if spread.kind == "spread":
+        block = bundle.re_metadata.blocks[spread.block]
+        row = f"SD of {block.column_names[spread.first]}"
+        whose = f"{possessive(groups)} {noun}" if noun else groups
+        axis = f"SD of {whose}{shown}"
+        question = f"How different are {groups}{f' in their {noun}' if noun else ''}?"
+    elif spread.kind == "correlation":
+        block = bundle.re_metadata.blocks[spread.block]
+        pair = block.column_names[spread.second], block.column_names[spread.first]
+        row = "correlation" if block.k == 2 else f"correlation of {' and '.join(pair)}"
+        first, second = _plain(words.first), _plain(words.second)
+        axis = f"correlation of {first} and {second}"
+        question = f"Does {_article(group)} {group}'s {first} go with its {second}?"
+    else:
+        row, axis = "residual SD", f"residual SD{shown}"
+        question = f"How far do {labels.units} of one {group} scatter?" if group else "How far do rows scatter?"
+    if len(axis) > LONGEST_TITLE:
+        axis = axis.removesuffix(shown)
+    several = spread.block >= 0 and len(bundle.re_metadata.blocks) > 1
+    menu = f"{row} | {bundle.re_metadata.blocks[spread.block].group_name}" if several else row
+    titles = _x_titles(bundle, labels)
+    return Naming(
+        term=spread.name, kind=spread.kind, quantity=quantity, quantities=quantities, question=question, axis=axis,
+        y_title=_y_title(spec, labels), units=labels.units, unit_name=labels.unit_name, x_titles=titles, menu=menu,
+        unit_words=shown.strip(" ()"), row=menu,
+    )  # fmt: skip
+
+
+def possessive(plural: str) -> str:
+    """Return a plural noun as an owner: "subjects'"."""
+    return f"{plural}'" if plural.endswith("s") else f"{plural}'s"
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1].lower() in "aeiou" else "a"
 
 
 def quoted(text: str) -> str:
@@ -160,7 +224,8 @@ def _x_titles(bundle: Any, labels: Labels) -> dict[str, tuple[str, str, str]]:
         words, column = labels.term(name), parts[0].column
         marked = words.factor or words.noun
         noun = _plain(marked) or column
-        unit = f" ({_plain(words.unit)})" if words.unit else ""
+        said = _plain(words.unit)
+        unit = f" ({said})" if said and said not in noun.split() else ""  # "days of deprivation" are days
         groups = _plural(noun) if noun == marked else f'groups of "{noun}"'
         titles.setdefault(column, (noun + unit, noun, groups))
     return titles

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from .compute.reading import Reading
-from .sentences import status
-from .sentences.thresholds import FAILURES_MANY, FEW_DRAWS
+from .sentences import Labels, ink, status
+from .sentences.thresholds import FAILURES_MANY, FEW_DRAWS, FEW_GROUPS
 from .sentences.words import BETTER, REASONS, REMEDIES
+from .spreads import AT_EDGE, AT_ZERO, observed_statistics, spreads_of
 
 SAME = 1e-8  # share of a column: a smaller part of it is rounding
 
 
-def standing_notes(model: Any) -> list[str]:
-    """Return what holds before any draw: rows left out, columns that repeat others."""
+def standing_notes(model: Any, labels: Labels | None = None) -> list[str]:
+    """Return what holds before any draw: rows left out, columns that repeat others, a random part at its limit."""
     bundle = model.bundle
     notes = []
     if bundle.n_total > bundle.n:
@@ -27,6 +28,26 @@ def standing_notes(model: Any) -> list[str]:
         others = [name for name in _repeated_by(bundle, j, kept) if name != "(Intercept)"]
         said = status("S6", term=bundle.X_names[j], others=" or ".join(others) or "the others").text
         notes.append(said if len(others) != 1 else said.replace("one of ", ""))
+    return notes + _random_notes(model, labels)
+
+
+def _random_notes(model: Any, labels: Labels | None) -> list[str]:
+    """Spreads of 0, correlations of 1, few groups."""
+    bundle = model.bundle
+    notes, few = [], set()
+    for spread, value in zip(spreads_of(bundle), observed_statistics(model)[bundle.p :], strict=True):
+        if spread.block < 0:
+            continue
+        block = bundle.re_metadata.blocks[spread.block]
+        words = ink.finish(ink.bare(labels.term(spread.name).groups))[0] if labels else f"{block.group_name} groups"
+        if spread.kind == "spread" and value < AT_ZERO * model.fit_state.sigma:
+            notes.append(status("S8", groups=words).text)
+        if spread.kind == "correlation" and 1.0 - abs(value) < AT_EDGE:
+            x = block.column_names[spread.first]
+            notes.append(status("S9", est=f"{value:.0f}".replace("-", "−"), x=x, g=block.group_name).text)
+        if block.n_levels < FEW_GROUPS and block.group_name not in few:
+            few.add(block.group_name)
+            notes.append(status("S10", k=block.n_levels, groups=words).text)
     return notes
 
 
@@ -55,6 +76,10 @@ def draw_notes(reading: Reading) -> list[str]:
         return notes
     if reading.usable < FEW_DRAWS:
         notes.append(status("S12", B=reading.usable, level=f"{100 * reading.query.conf_level:g}%").text)
+    if reading.singular:
+        notes.append(
+            f"{reading.singular:,} of {reading.count:,} resamples fitted at the boundary (correlation ±1 or SD 0); kept"
+        )
     # What the table says of itself: limits beyond the draws, types that promise too much here.
     own = ("stopped after", f"{failed:,} of")
     return notes + [_as_sentence(note) for note in reading.inference.notes if not note.startswith(own)]

@@ -105,10 +105,11 @@ class Phrasebook:
         )
         if part.kind == "factor":
             return replace(common, **self._comparison(part, words))
-        step, step_unit = self._step(part, words)
+        step, step_unit = self.step(part, words)
         return replace(common, step=step, step_unit=step_unit)
 
-    def _step(self, part: terms.Part, words: Words) -> tuple[str, str]:
+    def step(self, part: terms.Part, words: Words) -> tuple[str, str]:
+        """One step of an operand, in words and as a unit."""
         if part.kind == "doubling":
             return f"doubling of {words.noun}", "doubling"
         if part.kind == "other":
@@ -171,7 +172,7 @@ class Phrasebook:
     def _slopes_by_levels(self, reading: terms.Reading) -> TermWords:
         number, other = reading.parts
         a, b = self.words(number.column), self.words(other.column)
-        step, step_unit = self._step(number, a)
+        step, step_unit = self.step(number, a)
         if number.kind == "scaled":
             step, step_unit = f"standard deviation of {a.noun}", "standard deviation"
         if reading.settings is not None:

@@ -34,8 +34,8 @@ class Pin:
 
 
 def scale_of_focus(reading: Reading) -> tuple[float, int]:
-    """Return the Wald standard error of the focal number and the decimals it is shown with; fixed before any draw."""
-    se = float(reading.wald.se[reading.focal])
+    """Return a formula's standard error of the focal number and the decimals it is shown with; no draw moves them."""
+    se = float(reading.formula_se[reading.focal])
     return se, decimals_for(se)
 
 
@@ -47,8 +47,8 @@ def distribution(
     _, decimals = scale_of_focus(reading)
     se = float(reading.spread[reading.focal])
     estimate = float(reading.estimate[reading.focal])
-    null = reading.query.null if naming.kind not in ("mean", "intercept") or reading.query.null else None
-    axis = distribution_axis(estimate, se, null)
+    null = _null_of(reading, naming)
+    axis = (-1.62, 1.08) if naming.kind == "correlation" else distribution_axis(estimate, se, null)
     rows = tuple(
         IntervalRow(
             name=CI_TYPES.get(row.ci_type, "Wald"), low=row.low, high=row.high,
@@ -57,13 +57,24 @@ def distribution(
         )
         for row in reading.limits
     )  # fmt: skip
+    formula = _has_formula(reading)
     return Distribution(
         draws=reading.values, numbers=reading.numbers, estimate=estimate, axis=axis, rows=rows, decimals=decimals,
         null=null, null_words="" if null is None else naming.null_words(null), x_title=naming.axis, shown=shown,
-        bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate) if overlay else None,
-        curve_words=_curve_words(reading), draw_words=naming.quantity, failed=reading.count - reading.usable,
+        bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate) if overlay and formula else None,
+        curve_words=_curve_words(reading) if formula else "", draw_words=naming.quantity,
+        failed=sum(reading.failures.values()),
         **_dot_words(reading, dots, distinct),
     )  # fmt: skip
+
+
+def _null_of(reading: Reading, naming: Naming) -> float | None:
+    """The null that the picture shows; none where it says nothing, as for a mean or a standard deviation."""
+    if naming.kind == "correlation":
+        return 0.0
+    if naming.kind in ("spread", "scatter"):
+        return None
+    return reading.query.null if naming.kind not in ("mean", "intercept") or reading.query.null else None
 
 
 def _dot_words(reading: Reading, dots: DotWords | None, distinct: np.ndarray | None) -> dict[str, Any]:
@@ -75,6 +86,11 @@ def _dot_words(reading: Reading, dots: DotWords | None, distinct: np.ndarray | N
         "pieces": dots.pieces, "observed": dots.observed, "spoken": tuple(dots.say(reading.values)) if few else (),
         "distinct": np.empty(0) if distinct is None else distinct,
     }  # fmt: skip
+
+
+def _has_formula(reading: Reading) -> bool:
+    """Whether a formula has a distribution for the focal number."""
+    return reading.focal < len(reading.wald.se)
 
 
 def _curve(reading: Reading, axis: tuple[float, float], centre: float) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +109,7 @@ def _reference_df(reading: Reading) -> float:
     """Degrees of freedom behind the Wald interval; infinite for the normal."""
     if reading.wald.df is None:
         return math.inf
-    df = np.broadcast_to(np.asarray(reading.wald.df, float), reading.estimate.shape)
+    df = np.broadcast_to(np.asarray(reading.wald.df, float), np.shape(reading.wald.se))
     return float(df[reading.focal])
 
 
@@ -111,20 +127,25 @@ def title_of_distribution(reading: Reading, naming: Naming) -> tuple[str, str]:
     noun = naming.quantities if count != 1 else naming.quantity.capitalize()
     title = f"{noun} of {count:,} resample{'s' * (count != 1)}"
     if count <= DOTS_UP_TO:
-        return title, "one dot is one resample; click it to see its rows"
+        sees = "see its rows" if reading.scheme == "case" else "see it"
+        return title, f"one dot is one resample; click it to {sees}"
     return title, "click a bar to see one of its resamples"
 
 
-def estimates(reading: Reading) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
-    """Return head, rows and the focal row of the table of estimates."""
+def estimates(
+    reading: Reading, words: dict[str, str] | None = None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
+    """Return head, rows and the focal row of the table of estimates; ``words`` say terms in another way."""
     head = ("term", "estimate", "se", "ci_lower", "ci_upper", "p_value")
     rows, chosen = [], -1
-    table = reading.inference
+    table = reading.table
+    words = words or {}
     for j, name in enumerate(reading.names):
         estimate = float(reading.estimate[j])
         if j == reading.focal:
             chosen = len(rows)
-        digits = decimals_for(float(reading.wald.se[j]))
+        digits = decimals_for(float(reading.formula_se[j]))
+        name = words.get(name, name)
         if not math.isfinite(estimate):
             rows.append((name, "–", "", "", "", ""))
         elif table is None:
@@ -160,18 +181,19 @@ def pinned(pins: list[Pin]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def latest_draws(
-    reading: Reading, samples: np.ndarray, status: np.ndarray, most: int = 8
+    reading: Reading, samples: np.ndarray, status: np.ndarray, most: int = 8, words: dict[str, str] | None = None
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the table of the latest draws, newest first; a failed draw shows its reason in place of numbers."""
     from inference_core.states import DRAW_REASONS
 
-    head = ("draw", *reading.names)
+    words = words or {}
+    head = ("draw", *(words.get(name, name) for name in reading.names))
     rows = []
     for i in range(len(status) - 1, max(-1, len(status) - 1 - most), -1):
         if status[i]:
             rows.append((f"#{i + 1}", DRAW_REASONS.get(int(status[i]), "failed"), *[""] * (len(reading.names) - 1)))
         else:
-            digits = [decimals_for(float(se)) for se in reading.wald.se]
+            digits = [decimals_for(float(se)) for se in reading.formula_se]
             rows.append((f"#{i + 1}", *(number(float(v), d) for v, d in zip(samples[i], digits, strict=True))))
     return head, rows
 

@@ -15,6 +15,7 @@ from inference_core.states import DRAW_REASONS, InferenceState, ResamplesState
 
 from . import terms
 from .sentences.situation import Situation
+from .spreads import AT_EDGE, AT_ZERO, Spread, find_spread, observed_statistics, position_of
 
 Transform = Callable[[float], float]
 
@@ -38,7 +39,7 @@ def situation_from(
     alternative: str | None = None,
     level: float | None = None,
 ) -> Situation:
-    """The situation of one parameter of a fitted lm or glm.
+    """The situation of one parameter of a fitted model.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def situation_from(
     inference : InferenceState or None
         What was computed; None before anything was (then pass ``how``).
     term : str
-        A column of the design: ``bundle.X_names``.
+        A column of the design, ``bundle.X_names``, or a number of the random part, ``spreads_of(bundle)``.
     how : str, optional
         "asymp" or "boot"; ``inference.method`` if not given.
     all_intervals : mapping, optional
@@ -84,9 +85,13 @@ def situation_from(
         If ``term`` is not a column of the design; the message lists the columns.
     """
     spec, bundle, fit = model.spec, model.bundle, model.fit_state
-    if term not in bundle.X_names:
-        raise KeyError(f"{term!r} is not a parameter of this model; parameters: {', '.join(bundle.X_names)}")
-    j = bundle.X_names.index(term)
+    j = position_of(bundle, term)
+    spread = find_spread(bundle, term)
+    if spread is not None:
+        return _of_spread(
+            model, inference, spread, j, how=how or "boot", resamples=resamples, requested=requested, dot=dot,
+            first_resampling=first_resampling, stale=stale, level=level, ci_type=ci_type,
+        )  # fmt: skip
     reading = terms.read_term(spec, bundle, j)
     scale, speak = _scale_and_transform(spec, reading)
     how = how or (inference.method if inference is not None else "asymp")
@@ -120,11 +125,64 @@ def situation_from(
         common |= _draws(inference, resamples, reading, speak, j, coef, null, requested, dot)
         common |= {"first_resampling": first_resampling, **_types(all_intervals, j, null)}
         common["ci_type"] = ci_type or (inference.ci_type if inference is not None else None) or "percentile"
+    if bundle.re_metadata is not None:
+        common["groups"] = min(block.n_levels for block in bundle.re_metadata.blocks)
     return Situation(**{**numbers, **common})
 
 
+def _of_spread(
+    model: Any,
+    inference: InferenceState | None,
+    spread: Spread,
+    j: int,
+    *,
+    how: str,
+    resamples: ResamplesState | None,
+    requested: int | None,
+    dot: int | None,
+    first_resampling: bool,
+    stale: tuple[str, str] | None,
+    level: float | None,
+    ci_type: str | None,
+) -> Situation:
+    """The situation of an SD, a correlation or the residual SD: limits from draws, always two-sided."""
+    bundle, fit = model.bundle, model.fit_state
+    value = float(observed_statistics(model)[j])
+    zero = AT_ZERO * float(fit.sigma)
+
+    def speak(x: float) -> float:
+        if spread.kind == "correlation":
+            return math.copysign(1.0, x) if 1.0 - abs(x) < AT_EDGE else x
+        return 0.0 if spread.kind == "spread" and abs(x) < zero else x
+
+    blocks = bundle.re_metadata.blocks
+    groups = blocks[spread.block].n_levels if spread.block >= 0 else min(block.n_levels for block in blocks)
+    plain = model.spec.link == "identity" and terms.scale_of(model.spec) == "identity"
+    common: dict[str, Any] = {
+        "operation": "variance", "how": how, "term": spread.name, "kind": spread.kind,
+        "scale": "identity" if plain or spread.kind == "correlation" else "link",
+        "level": level if level is not None else (inference.conf_level if inference is not None else 0.95),
+        "n": bundle.n, "n_total": bundle.n_total, "groups": groups, "stale": stale, "ci_type": ci_type or "percentile",
+        "estimate": _spoken(speak, value), "aliased": not math.isfinite(value),
+    }  # fmt: skip
+    if inference is not None:
+        common |= {
+            "lower": _spoken(speak, _at(inference.ci_lower, j)), "upper": _spoken(speak, _at(inference.ci_upper, j)),
+            "se": _none_if_nan(_at(inference.se, j)), "mcse_lower": _mcse(inference, "ci_lower", j),
+            "mcse_upper": _mcse(inference, "ci_upper", j),
+        }  # fmt: skip
+    reading = terms.Reading(spread.name, spread.kind)
+    drawn = _draws(inference, resamples, reading, speak, j, value, 0.0, requested, dot)
+    drawn.pop("crossings", None)
+    if resamples is not None and spread.kind == "spread":
+        drawn["at_zero"] = int(np.count_nonzero(np.asarray(resamples.samples)[:, j] < zero))
+    return Situation(**common, **drawn, first_resampling=first_resampling)
+
+
 def spoken_values(model: Any, term: str, values: np.ndarray) -> np.ndarray:
-    """Coefficients (B,) of a term in the unit that its sentence speaks."""
+    """Statistics (B,) of a term in the unit that its sentence speaks."""
+    if find_spread(model.bundle, term) is not None:
+        return np.asarray(values, float)
     reading = terms.read_term(model.spec, model.bundle, model.bundle.X_names.index(term))
     speak = _scale_and_transform(model.spec, reading)[1]
     return np.array([speak(float(value)) for value in values])

@@ -27,12 +27,13 @@ MOST_DRAWS = 1_000_000
 class BootstrapState(traitlets.HasTraits):
     """The choices of a bootstrap panel.
 
-    ``terms`` are the names that ``term`` may take, fixed by the model. Every other trait may be set at any time; a
+    ``terms`` are the names that ``term`` may take, ``schemes`` and ``ci_types`` what ``scheme`` and ``ci_type`` may be:
+    all fixed by the model. Every other trait may be set at any time; a
     value that makes no sense raises ``TraitError`` with the sentence that the status line shows.
     """
 
     how = traitlets.Enum(("boot",), default_value="boot", help="fixed: this panel bootstraps")
-    scheme = traitlets.Enum(("case",), default_value="case", help="what is drawn anew: rows, with replacement")
+    scheme = traitlets.Unicode("case", help="what is drawn anew: rows with replacement, or what the model allows")
     seed = traitlets.Int(1, help="draw i is a function of (seed, i)")
     n_boot = traitlets.Int(0, help="draws wanted for this seed")
     term = traitlets.Unicode(help="the number whose distribution is shown")
@@ -51,8 +52,14 @@ class BootstrapState(traitlets.HasTraits):
         "overlay", "tab",
     )  # fmt: skip
 
-    def __init__(self, terms: tuple[str, ...] = (), **choices) -> None:
-        self.terms = tuple(terms)
+    def __init__(
+        self,
+        terms: tuple[str, ...] = (),
+        schemes: tuple[str, ...] = ("case",),
+        ci_types: tuple[str, ...] = tuple(CI_TYPES),
+        **choices,
+    ) -> None:
+        self.terms, self.schemes, self.ci_types = tuple(terms), tuple(schemes), tuple(ci_types)
         super().__init__(**choices)
 
     # ---- what makes sense ---------------------------------------------------------------------------------------
@@ -91,9 +98,21 @@ class BootstrapState(traitlets.HasTraits):
     def _interval_exists(self, proposal):
         value = str(proposal["value"]).lower()
         if value not in CI_TYPES:
-            near = _nearest(value, tuple(CI_TYPES))
+            near = _nearest(value, self.ci_types)
             hint = f' Did you mean "{near}"?' if near else ""
-            raise traitlets.TraitError(f'"{value}" is not a kind of interval.{hint} Choose {", ".join(CI_TYPES)}.')
+            raise traitlets.TraitError(f'"{value}" is not a kind of interval.{hint} Choose {", ".join(self.ci_types)}.')
+        if value not in self.ci_types:
+            shown = CI_TYPES[value]
+            raise traitlets.TraitError(f"A mixed model has no {shown} limits. Choose {', '.join(self.ci_types)}.")
+        return value
+
+    @traitlets.validate("scheme")
+    def _scheme_exists(self, proposal):
+        value = str(proposal["value"]).lower()
+        if value not in self.schemes:
+            raise traitlets.TraitError(
+                f'"{value}" is not a scheme of this model in this version. Choose {", ".join(self.schemes)}.'
+            )
         return value
 
     @traitlets.validate("shown")
@@ -120,13 +139,16 @@ class BootstrapState(traitlets.HasTraits):
         return json.dumps({name: getattr(self, name) for name in self.SAVED})
 
     @classmethod
-    def from_json(cls, text: str, terms: tuple[str, ...] = ()) -> BootstrapState:
-        """Return the state that ``to_json`` wrote; words it does not know are refused by name."""
+    def from_json(cls, text: str, terms: tuple[str, ...] = (), **allowed: tuple[str, ...]) -> BootstrapState:
+        """Return the state that ``to_json`` wrote; words it does not know are refused by name.
+
+        ``allowed`` may hold ``schemes`` and ``ci_types``.
+        """
         choices = json.loads(text)
         unknown = sorted(set(choices) - set(cls.SAVED))
         if unknown:
             raise traitlets.TraitError(f'"{unknown[0]}" is not a choice of this panel. Known: {", ".join(cls.SAVED)}.')
-        return cls(terms=terms, **choices)
+        return cls(terms=terms, **allowed, **choices)
 
     def __repr__(self) -> str:
         return f"BootstrapState({', '.join(f'{n}={getattr(self, n)!r}' for n in self.SAVED)})"

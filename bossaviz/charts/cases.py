@@ -46,6 +46,7 @@ class Cases:
     real_lines: tuple[np.ndarray, ...] = ()  # the lines of the real data, dotted (pane B only)
     end_words: tuple[str, str] = ("", "")  # the name and the value at the end of a line
     end_line: int = -1  # which line they belong to
+    group_lines: tuple[np.ndarray, ...] = ()  # thin: one a group of a mixed model
 
 
 def left_padding(labels: tuple[str, ...]) -> int:
@@ -68,6 +69,7 @@ def cases_data(cases: Cases, frame: Frame) -> tuple[dict[str, dict], dict]:
         },
         "lines": _line_columns(cases.lines),
         "reallines": _line_columns(cases.real_lines),
+        "grouplines": _line_columns(cases.group_lines),
         "ends": _end_columns(cases, frame),
     }  # fmt: skip
     params = {
@@ -127,8 +129,13 @@ def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
     by_line = {"detail": {"field": "line", "type": "nominal"}, "order": {"value": 0}}
     layer = [
         {
+            "data": {"name": "grouplines"},
+            "mark": {"type": "line", "color": colour, "strokeWidth": 1, "opacity": 0.28, "clip": True},
+            "encoding": {"x": x, "y": y, **by_line},
+        },
+        {
             "data": {"name": "points"}, "name": "points",
-            "mark": {"type": "circle", "color": colour, "opacity": 0.62,
+            "mark": {"type": "circle", "color": colour, "opacity": 0.62, "clip": True,
                      "size": {"expr": "area * datum.times"}},
             "encoding": {"x": x, "y": y, "tooltip": {"value": {
                 "expr": "'row ' + datum.row + (datum.times > 1 ? ', drawn ' + datum.times + ' times' : '')"}}},

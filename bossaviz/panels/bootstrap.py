@@ -14,6 +14,7 @@ from bossaviz.charts.distribution_spec import distribution_spec
 from bossaviz.compute.draws import DrawStore
 from bossaviz.compute.focus import Focus
 from bossaviz.compute.reading import Machine, Reading
+from bossaviz.compute.types import types_left_out
 from bossaviz.compute.worker import Run, default_worker, drain, watch_seconds, watched
 from bossaviz.dots import DotWords
 from bossaviz.labels import labels_for
@@ -28,7 +29,7 @@ from .base import Panel, warm_up_pictures
 from .controls import Controls
 from .debounce import Debounce
 from .results import Results
-from .showing import Showing
+from .showing import Showing, group_counts
 from .voice import Voice
 
 FRAMES_TO_WATCH = 15  # of a run held to 0.8 s: a little more than 50 ms each
@@ -38,7 +39,7 @@ DISPLAY = ("term", "ci_type", "conf_level", "null", "alternative", "shown", "bin
 
 
 class BootstrapPanel(Showing, Results, Panel):
-    """A live bootstrap of a fitted lm or glm; made by :func:`bossaviz.bootstrap`."""
+    """A live bootstrap of a fitted model; made by :func:`bossaviz.bootstrap`."""
 
     def __init__(self, model: Any, state: BootstrapState, worker: Any = None) -> None:
         self._machine = Machine(model)
@@ -46,10 +47,11 @@ class BootstrapPanel(Showing, Results, Panel):
         self._worker = worker if worker is not None else default_worker()
         self._lock = threading.RLock()
         self._labels = labels_for(self._machine.model)
-        self._standing = standing_notes(self._machine.model)
+        self._standing = standing_notes(self._machine.model, self._labels)
         self._focus: dict[str, tuple[Naming, Focus]] = {}
-        self._dots: dict[str, DotWords] = {}
+        self._dots: dict[tuple[str, str], DotWords] = {}  # by term and scheme
         self._distinct: dict[int, np.ndarray] = {}  # by seed
+        self._reach: np.ndarray | None = self._machine.reach()
         self._pins: list[screen.Pin] = []
         self._run: Run | None = None
         self._epoch = 0
@@ -80,20 +82,23 @@ class BootstrapPanel(Showing, Results, Panel):
         naming, focus = self._focal()
         model, terms = self._machine.model, self.state.terms
         names = {term: naming_of(model, term, self._labels) for term in terms}
+        self._rows = {term: name.row for term, name in names.items()}
         sides = {"left": left_padding(focus.frame.y_labels),
-                 "right": right_padding(name.quantity for name in names.values())}  # fmt: skip
+                 "right": right_padding(name.end for name in names.values())}  # fmt: skip
         self._chart_a = LiveChart(cases_spec("real", **sides), *cases_data(self._real_cases(), focus.frame))
         empty = Cases(focus.x, focus.y, focus.numbers[focus.rows], np.zeros(focus.x.size))
         self._chart_b = LiveChart(cases_spec("sim", **sides), *cases_data(empty, focus.frame))
-        spec = distribution_spec(len(CI_TYPES) + 1, 1)
+        spec = distribution_spec(len(self.state.ci_types) + 1, 1)
         self._chart_c = LiveChart(spec, selectable=["dots", "bars"], landmark="observed")
         self._voice = Voice(title=f"Bootstrap of {model.formula}")
-        self._controls = Controls(self.state, {term: name.menu for term, name in names.items()})
+        never = tuple((CI_TYPES[name], reason) for name, reason in types_left_out(model).items())
+        self._controls = Controls(self.state, {term: name.menu for term, name in names.items()}, never)
         self.widget = self._controls.root(self._chart_a, self._chart_b, self._chart_c, self._voice)
         bundle = model.bundle
         self._controls.facts.value = markup.facts(
-            model.formula, bundle.n, bundle.n_total, naming.units, naming.unit_name
+            model.formula, bundle.n, bundle.n_total, naming.units, naming.unit_name, group_counts(model, self._labels)
         )
+        self._show_types()
 
     def _wire(self) -> None:
         c, s = self._controls, self.state
@@ -128,7 +133,10 @@ class BootstrapPanel(Showing, Results, Panel):
         with self._lock:
             before, self._setting = self._setting, True
             try:
-                widget.value = value
+                if widget is self._controls.ci_type:
+                    self._show_types()
+                else:
+                    widget.value = value
                 widget.remove_class("bv-wrong")
             finally:
                 self._setting = before
@@ -176,7 +184,8 @@ class BootstrapPanel(Showing, Results, Panel):
     def reset(self) -> BootstrapPanel:
         """Return to the settings the panel was made with; the draws of that seed are still there. Returns the panel."""
         self.stop().wait(2.0)
-        made = BootstrapState.from_json(self._made_with, self.state.terms)
+        s = self.state
+        made = BootstrapState.from_json(self._made_with, s.terms, schemes=s.schemes, ci_types=s.ci_types)
         with self._lock:
             self._error = None
             self._stopped_short = 0
@@ -204,7 +213,16 @@ class BootstrapPanel(Showing, Results, Panel):
     # ---- reactions ----------------------------------------------------------------------------------------------
 
     def _on_display(self, change: Any) -> None:
+        try:
+            self._display(change)
+        except InferenceCoreError as problem:  # limits that this model turns out not to have
+            with self._lock:
+                setattr(self.state, change["name"], change["old"])
+                self._refuse(problem.found[:1].upper() + problem.found[1:] + ".", f"Try {problem.remedy}.")
+
+    def _display(self, change: Any) -> None:
         if change["name"] == "term":
+            self._show_types()
             self._show_data()
         elif change["name"] == "null":
             self._null_asked = True
@@ -217,6 +235,8 @@ class BootstrapPanel(Showing, Results, Panel):
 
     def _on_draws(self, change: Any) -> None:
         """Other draws were asked for: those already made come back at once, else the old ones stay, dimmed."""
+        if self._setting or not self._can_draw(change):
+            return
         self.stop()
         with self._lock:
             self._epoch += 1
@@ -231,6 +251,41 @@ class BootstrapPanel(Showing, Results, Panel):
             finally:
                 self._setting = False
         self._show()
+
+    def _can_draw(self, change: Any) -> bool:
+        """Whether the scheme chosen draws from this model; if not, the last one stays, and a sentence says why."""
+        if change["name"] != "scheme":
+            return True
+        try:
+            stream = self._machine.cache.store(self.state.draw_query()).stream
+        except InferenceCoreError as problem:
+            with self._lock:
+                before, self._setting = self._setting, True
+                try:
+                    self.state.scheme = change["old"]
+                    self._controls.scheme.value = change["old"]
+                finally:
+                    self._setting = before
+                self._refuse(problem.found[:1].upper() + problem.found[1:] + ".", f"Try {problem.remedy}.")
+            return False
+        drawn = tuple(name for name in self._machine.names if name in stream.names)
+        if drawn != self.state.terms:
+            self._offer(drawn)
+        return True
+
+    def _offer(self, terms: tuple[str, ...]) -> None:
+        """Offer other numbers: some schemes draw no SDs."""
+        s, menu = self.state, self._controls.term
+        with self._lock:
+            s.terms = terms
+            term = s.term if s.term in terms else next((t for t in terms if t != "(Intercept)"), terms[0])
+            before, self._setting = self._setting, True
+            try:
+                menu.options = [(self._controls.term_words[t], t) for t in terms]
+                menu.value = term
+            finally:
+                self._setting = before
+            s.term = term
 
     def _on_n_boot(self, change: Any) -> None:
         if self._setting:
@@ -275,7 +330,8 @@ class BootstrapPanel(Showing, Results, Panel):
     def _stale(self) -> bool:
         """Whether what is shown belongs to other settings than those chosen."""
         shown = self._reading
-        return shown is not None and shown.count > 0 and self._done == 0 and shown.seed != self.state.seed
+        here = (self.state.seed, self.state.scheme)
+        return shown is not None and shown.count > 0 and self._done == 0 and (shown.seed, shown.scheme) != here
 
     def _generate(self, goal: int, *, watch: bool = True) -> None:
         with self._lock:
@@ -347,6 +403,8 @@ class BootstrapPanel(Showing, Results, Panel):
 
 def make(model: Any, *, worker: Any = None, **choices: Any) -> BootstrapPanel:
     """Return a panel for a fitted model; ``choices`` are traits of :class:`BootstrapState`."""
+    from inference_core.infer.cells import model_kind
+    from inference_core.infer.request import DEFAULT_CI_TYPE
     from inference_core.rng import RNG
 
     if not hasattr(model, "fit_state"):
@@ -355,20 +413,20 @@ def make(model: Any, *, worker: Any = None, **choices: Any) -> BootstrapPanel:
             found="an object that is not a model",
             remedy="bv.bootstrap(model('y ~ x', df).fit())",
         )
-    if model.spec.has_random_effects:
-        raise InferenceError(
-            asked=f"bootstrap of {model.formula!r}",
-            found="a mixed model; this panel draws single rows, and rows of one group belong together",
-            remedy="m.infer(how='boot') gives the table and m.resamples the draws; a panel of it is not built yet",
-        )
+    schemes = schemes_of(model)
     machine = Machine(model)
     terms = machine.names
+    allowed = tuple(machine.types())
+    if choices.get("scheme") is None:
+        choices["scheme"] = schemes[0]
     if choices.get("seed") is None:
         choices["seed"] = RNG.from_seed(None).seed % 10_000  # short enough to read out and type again
     if choices.get("ci_type") is None:
-        choices.pop("ci_type", None)
+        usual = DEFAULT_CI_TYPE.get(model_kind(model.spec), "percentile")
+        choices["ci_type"] = usual if usual in allowed else allowed[0]
     if choices.get("term") is None:
-        choices["term"] = next((t for t in terms if t != "(Intercept)"), terms[0])
+        coefficients = [t for t in terms if t in model.bundle.X_names]
+        choices["term"] = next((t for t in coefficients if t != "(Intercept)"), terms[0])
     unknown = sorted(set(choices) - set(BootstrapState.SAVED))
     if unknown:
         raise InferenceError(
@@ -377,11 +435,34 @@ def make(model: Any, *, worker: Any = None, **choices: Any) -> BootstrapPanel:
             remedy="leave it out",
         )
     try:
-        state = BootstrapState(terms=terms, **choices)
+        state = BootstrapState(terms=terms, schemes=schemes, ci_types=allowed, **choices)
     except traitlets.TraitError as problem:
         wrong, _, remedy = str(problem).partition(". ")
         raise InferenceError("bootstrap(m, ...)", wrong, remedy or "see the choices of BootstrapState") from None
     return BootstrapPanel(model, state, worker)
 
 
-__all__ = ["BootstrapPanel", "make"]
+def schemes_of(model: Any) -> tuple[str, ...]:
+    """Return the schemes that draws of a model can follow, its default first.
+
+    Raises
+    ------
+    InferenceError
+        No draws are built for this kind of model.
+    """
+    from inference_core.infer.cells import model_kind
+    from inference_core.infer.request import SCHEMES
+    from inference_core.infer.resample.stream import STREAMS
+
+    known = SCHEMES.get(("boot", model_kind(model.spec)), ())
+    schemes = tuple(scheme for scheme in known if ("boot", scheme) in STREAMS)
+    if not schemes:
+        raise InferenceError(
+            asked=f"bootstrap of {model.formula!r}",
+            found=f"a model of kind {model_kind(model.spec)}; draws of it are not built in this version",
+            remedy="m.infer() gives limits from a formula",
+        )
+    return schemes
+
+
+__all__ = ["BootstrapPanel", "make", "schemes_of"]

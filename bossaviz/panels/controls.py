@@ -29,7 +29,13 @@ THEORY_TYPES = (
     ("profile", "Profile limits come from a formula, not from draws: m.infer(how='profile')."),
     ("Wald", "Wald limits come from a formula, not from draws; they stand below for comparison."),
 )
-SCHEMES = (("case (whole rows)", "case"),)
+SCHEMES = {
+    "case": "case (whole rows)",
+    "parametric": "parametric (the model makes new data)",
+    "cluster": "cluster (whole groups)",
+    "residual": "residual (leftovers dealt out again)",
+    "wild": "wild (signs of leftovers flipped)",
+}
 TABS = (("Estimates", "estimates"), ("Pinned runs", "pinned"), ("Draws", "draws"))
 
 
@@ -67,6 +73,7 @@ class Controls:
 
     state: BootstrapState
     term_words: dict[str, str]
+    never: tuple[tuple[str, str], ...] = ()  # kinds of interval that the model has not, and why
     question: w.HTML = field(init=False)
     facts: w.HTML = field(init=False)
 
@@ -82,9 +89,11 @@ class Controls:
         self.drawer = html("", "bv-drawer-box")
         self.term = w.Dropdown(options=[(self.term_words[t], t) for t in s.terms], value=s.term)
         styled(self.term, "bv-term")
-        self.scheme = styled(w.Dropdown(options=SCHEMES, value=s.scheme), "bv-scheme")
-        types = [(shown, name) for name, shown in CI_TYPES.items()]
+        schemes = [(SCHEMES.get(name, name), name) for name in s.schemes]
+        self.scheme = styled(w.Dropdown(options=schemes, value=s.scheme), "bv-scheme")
+        types = [(CI_TYPES[name], name) for name in s.ci_types]
         self.ci_type = styled(w.RadioButtons(options=types, value=s.ci_type), "bv-ci-type")
+        self.not_here = html(markup.chips(self.never + THEORY_TYPES))
         level = w.FloatSlider(value=s.conf_level, min=LEVELS[0], max=LEVELS[1], step=0.005, readout=False)
         self.level = styled(level, "bv-slider", "bv-level")
         box = w.FloatText(value=s.conf_level, step=0.01, continuous_update=True)  # acted on when typing pauses
@@ -111,6 +120,16 @@ class Controls:
         self.table = html("", "bv-table-box")
         self.status = html("", "bv-status-box")
 
+    def allow_types(self, types: dict[str, str], chosen: str) -> None:
+        """Offer the kinds of interval whose reason against them is empty; the others stay as dashed chips."""
+        offered = [(CI_TYPES[name], name) for name, reason in types.items() if not reason]
+        if list(self.ci_type.options) != offered:
+            self.ci_type.options = offered
+        if self.ci_type.value != chosen:
+            self.ci_type.value = chosen
+        against = tuple((CI_TYPES[name], f"Not for this number: {reason}.") for name, reason in types.items() if reason)
+        put(self.not_here, markup.chips(against + self.never + THEORY_TYPES))
+
     # ---- layout -------------------------------------------------------------------------------------------------
 
     def rail(self) -> w.VBox:
@@ -132,7 +151,7 @@ class Controls:
                       labelled("how"), html(markup.chips(HOWS))),
                 group(2, "Which number", self.term),
                 group(3, "Bootstrap", labelled("scheme: what is drawn anew", first=True), self.scheme,
-                      labelled("ci_type"), chips_of(self.ci_type, html(markup.chips(THEORY_TYPES))),
+                      labelled("ci_type"), chips_of(self.ci_type, self.not_here),
                       labelled("conf_level"), row(self.level, self.level_box)),
                 group(4, "Make resamples", styled(w.HBox(list(self.steps.values())), "bv-gens"),
                       styled(w.HBox([self.progress, self.stop]), "bv-row", "bv-run-row"), self.counted),

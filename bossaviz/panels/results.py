@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bossaviz import markup, screen
-from bossaviz.code import source_of, write_code
+from bossaviz.code import place_of, source_of, write_code
 from bossaviz.state import CI_TYPES
+from inference_core.errors import InferenceError
 from inference_core.states import InferenceState
 
 from .controls import put
@@ -32,6 +33,28 @@ class Results:
         return tables.params_table(model.bundle, model.fit_state, self.inference)
 
     @property
+    def spread(self) -> Any:
+        """SDs and correlations of a mixed model with their limits, as a polars frame: one row each, residual SD last.
+
+        Raises
+        ------
+        InferenceError
+            For a model without random effects.
+        """
+        import polars as pl
+
+        names = self._machine.statistics[self._machine.model.bundle.p :]
+        if not names:
+            raise InferenceError("p.spread", "a model without random effects", "p.result has the coefficients")
+        reading = self._reading
+        assert reading is not None  # _show() has run
+        p = len(reading.wald.se)
+        columns: dict[str, Any] = {"term": list(names), "estimate": reading.estimate[p:]}
+        if reading.table is not None:
+            columns |= {name: np.asarray(getattr(reading.table, name))[p:] for name in ("se", "ci_lower", "ci_upper")}
+        return pl.DataFrame(columns).with_columns(pl.exclude("term").fill_nan(None))
+
+    @property
     def resamples(self) -> Any:
         """The draws shown as a polars frame: draw, then one column per term; failed draws are null."""
         import polars as pl
@@ -39,7 +62,7 @@ class Results:
         reading = self._reading
         draws = self._store.first(reading.count if reading is not None else 0)
         columns = {"draw": np.arange(1, draws.count + 1)}
-        columns |= {name: draws.samples[:, j] for j, name in enumerate(self._machine.model.bundle.X_names)}
+        columns |= {name: draws.samples[:, j] for j, name in enumerate(self._machine.statistics)}
         return pl.DataFrame(columns).with_columns(pl.exclude("draw").fill_nan(None))
 
     @property
@@ -62,7 +85,9 @@ class Results:
     def code(self) -> str:
         """Return code that gives the table with ``inference_core`` alone."""
         reading = self._reading
-        return write_code(self.state, source_of(self._machine.model), reading.count if reading is not None else 0)
+        model = self._machine.model
+        count = reading.count if reading is not None else 0
+        return write_code(self.state, source_of(model), count, place_of(model, self.state.term))
 
     def picture_svg(self, theme: str = "light") -> str:
         """Return the three panes, the question and the sentence as one SVG."""
@@ -88,13 +113,13 @@ class Results:
 
         reading, said = self._reading, self._said
         assert reading is not None and said is not None  # _show() has run
-        head, rows, chosen = screen.estimates(reading)
+        head, rows, chosen = screen.estimates(reading, self._rows)
         return page(
             title=self._focal()[0].question,
             body=[
                 self.picture_svg(),
                 markup.sentence([(run.text, run.role) for run in said.runs], said.more, said.tone),
-                markup.table(head, rows, chosen=chosen, caption="Estimates"),
+                markup.table(head, rows, chosen=chosen, caption="Estimates", above=self._between()),
                 markup.code_block(self.code(), "The same table without the panel:"),
             ],
         )
@@ -107,14 +132,15 @@ class Results:
         reading = self._reading
         s, model = self.state, self._machine.model
         count = reading.count if reading is not None else 0
-        head = f"bootstrap of {model.formula!r}: {s.term}, {count:,} draws (case, seed {s.seed})"
+        scheme = reading.scheme if reading is not None else s.scheme
+        head = f"bootstrap of {model.formula!r}: {s.term}, {count:,} draws ({scheme}, seed {s.seed})"
         if reading is None or reading.inference is None:
             return f"{head}, no limits yet"
         chosen, (_, digits) = reading.chosen, screen.scale_of_focus(reading)
         if np.isnan(chosen.low) or np.isnan(chosen.high):
-            return f"{head}, too few for a {CI_TYPES[s.ci_type]} interval"
+            return f"{head}, too few for a {CI_TYPES[chosen.ci_type]} interval"
         low, high = (f"{v:.{digits}f}" for v in (chosen.low, chosen.high))
-        return f"{head}, {100 * s.conf_level:g}% {CI_TYPES[s.ci_type]} interval {low} to {high}"
+        return f"{head}, {100 * s.conf_level:g}% {CI_TYPES[chosen.ci_type]} interval {low} to {high}"
 
     # ---- drawer -------------------------------------------------------------------------------------------------
 

@@ -184,6 +184,30 @@ def _coefficient(t: Speech) -> Clause:
     return Clause(f"The coefficient of {t.words.noun} is {t.figures.estimate}", by="")
 
 
+def _spread(t: Speech) -> Clause:
+    w, groups = t.words, t.words.groups or t.labels.groups
+    who = ink.capital(f"{groups}{possessive_mark(groups)} {w.noun}" if w.noun else groups)
+    return Clause(f"{who} differ with a standard deviation of {t.amount} {w.per} {w.unit}".strip())
+
+
+def possessive_mark(plural: str) -> str:
+    """What makes an owner of a plural noun."""
+    return "'" if ink.bare(plural).endswith("s") else "'s"
+
+
+def _correlation(t: Speech) -> Clause:
+    w, group = t.words, t.words.group or t.labels.group
+    return Clause(f"The correlation between {numbers.article(ink.bare(group))} {group}'s {w.first} and its "
+                  f"{w.second} is {t.figures.estimate}", by="")  # fmt: skip
+
+
+def _scatter(t: Speech) -> Clause:
+    w = t.words
+    who = f"Repeated {t.labels.units} of one {w.group}" if w.group else ink.capital(t.labels.units)
+    around = f"its own {w.noun}" if w.group else "what the model expects"
+    return Clause(f"{who} scatter around {around} with a standard deviation of {t.amount} {w.unit}".strip())
+
+
 def _nothing(t: Speech) -> Clause:
     return Clause(t.words.noun, by="")
 
@@ -201,6 +225,9 @@ CLAUSES: dict[str, Callable[[Speech], Clause]] = {
     "curve": _curve,
     "smooth": _nothing,
     "coefficient": _coefficient,
+    "spread": _spread,
+    "correlation": _correlation,
+    "scatter": _scatter,
 }
 
 

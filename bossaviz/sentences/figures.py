@@ -11,7 +11,7 @@ from .units import Unit, readable
 # Ratios outside this range are named by their bound: more digits would say nothing.
 RATIO_RANGE = (1e-4, 1e6)
 # Kinds whose value has a sign of its own; all others put the sign into words (falls, lower).
-SIGNED = ("mean", "intercept", "curve", "coefficient", "ordered")
+SIGNED = ("mean", "intercept", "curve", "coefficient", "ordered", "correlation")
 
 
 def _merge(x: float, y: float, decimals: int) -> bool:
@@ -43,7 +43,7 @@ class Figures:
 
     @property
     def _unitless(self) -> bool:
-        return self.ratio or self.s.scale in ("probability", "link") or self.s.kind == "coefficient"
+        return self.ratio or self.s.scale in ("probability", "link") or self.s.kind in ("coefficient", "correlation")
 
     def _size(self) -> float:
         """The typical size that chooses the unit: the largest finite of estimate and limits."""
@@ -77,6 +77,8 @@ class Figures:
             return raised
         if s.scale == "probability":
             return 3 if s.estimate is not None and not 0.01 <= s.estimate <= 0.99 else 2
+        if s.kind == "correlation":
+            return 2
         two_sided = thresholds.has_interval(s)
         decimals = numbers.decimals_of_estimate(
             self._spread(s.se),
@@ -89,6 +91,8 @@ class Figures:
     def _limit_decimals(self) -> int:
         s = self.s
         decimals = self.decimals
+        if s.kind == "correlation":
+            return decimals
         limits = [x for x in (s.lower, s.upper) if x is not None and numbers.finite(x)]
         for limit, mcse in ((s.lower, s.mcse_lower), (s.upper, s.mcse_upper)):
             if self.simulated and limit is not None and numbers.finite(limit):
@@ -139,6 +143,8 @@ class Figures:
 
     def _limit(self, x: float, *, signed: bool) -> str:
         """One limit; never shown on or across the null."""
+        if x == 0 and self.s.operation == "variance":
+            return "0"
         shown, null = self._value(x), self._value(self.s.null)
         if x != self.s.null and numbers.guard(shown, null, self.limit_decimals) != self.limit_decimals:
             return f"just {'above' if x > self.s.null else 'below'} {self.null}"

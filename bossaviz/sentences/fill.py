@@ -36,7 +36,9 @@ class Filler:
     @property
     def held(self) -> str:
         """Such as ", horsepower held fixed", unless it was moved to *more* or the row has no place for it."""
-        apart = self.s.kind in ("mean", "intercept", "ordered", "curve", "coefficient")
+        apart = self.s.operation == "variance" or self.s.kind in (
+            "mean", "intercept", "ordered", "curve", "coefficient"
+        )  # fmt: skip
         return "" if self.cut.held or apart else clauses.held(self.words)
 
     @property
@@ -83,6 +85,15 @@ class Filler:
         return f"The {ink.real(numbers.count(s.n))} {lab.units} were resampled {times}"
 
     @property
+    def new_groups(self) -> str:
+        """What a draw with new responses is: "this data set of 18 made-up subjects"."""
+        s = self.s
+        if s.scheme != "parametric" or s.groups is None:
+            return f"this data set of {numbers.count(s.n)} {self.labels.units} with new values"
+        groups = self.words.groups or self.labels.groups
+        return f"this data set of {ink.sim(numbers.count(s.groups))} made-up {groups}"
+
+    @property
     def spread(self) -> dict[str, str]:
         """The quantity and the unit of its spread; a ratio's spread is that of its logarithm."""
         if self.figures.ratio:
@@ -93,6 +104,8 @@ class Filler:
     def per_step(self) -> str:
         """The unit of a value of the term: "mpg per 1,000 lb"."""
         unit, step = self.figures.unit, self.words.step_unit
+        if self.s.operation == "variance":
+            return " ".join(part for part in (unit, self.words.per, self.words.unit) if part)
         return f"{unit} per {step}" if unit and step and self.s.kind == "slope" else unit
 
     def values(self) -> dict[str, str]:
@@ -126,8 +139,9 @@ class Filler:
             "n": ink.real(numbers.count(s.n)),
             "unit_name": lab.unit_name,
             "units": lab.units,
-            "group": lab.group,
-            "groups": lab.groups,
+            "group": self.words.group or lab.group,
+            "groups": self.words.groups or lab.groups,
+            "new_groups": self.new_groups,
             "k": numbers.count(s.groups or 0),
             "B": ink.sim(numbers.count(s.draws)),
             "zeros": self.words.zeros,

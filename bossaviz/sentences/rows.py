@@ -15,6 +15,7 @@ from .fill import Filler, limit_words, plain_thresholds
 from .situation import Situation
 from .templates import ROWS, STATES, STATUS
 
+NEW_RESPONSES = ("parametric", "residual", "wild")  # schemes whose draws keep every row
 EFFECT_ALONE = "E"  # not in the table: the clause by itself, where no interval could be computed
 
 
@@ -239,9 +240,10 @@ def _still_moving_variant(filler: Filler, template: str) -> str:
 def _bias(filler: Filler) -> dict[str, str]:
     f, s = filler.figures, filler.s
     mean, estimate = s.boot_mean or 0.0, s.estimate or 0.0
+    better = "profile" if s.operation == "variance" else "BCa" if s.scheme == "case" else "basic"
     if f.ratio:
-        return {"boot_mean": ink.sim(f.value(mean)), "bias": "", "unit": "", "better": "BCa"}
-    return {"boot_mean": ink.sim(f.value(mean)), "bias": ink.sim(f.size(mean - estimate)), "better": "BCa"}
+        return {"boot_mean": ink.sim(f.value(mean)), "bias": "", "unit": "", "better": better}
+    return {"boot_mean": ink.sim(f.value(mean)), "bias": ink.sim(f.size(mean - estimate)), "better": better}
 
 
 def _bias_variant(filler: Filler, template: str) -> str:
@@ -263,6 +265,7 @@ def _one_draw(filler: Filler) -> dict[str, str]:
     f, s = filler.figures, filler.s
     return {
         "quantity": words.drawn_quantity(s),
+        "new_groups": filler.new_groups,
         "value": ink.sim(f.value(s.value if s.value is not None else 0.0)),
         "unit": filler.per_step,
         "est": ink.real(f.value(s.estimate or 0.0)),
@@ -279,7 +282,44 @@ def _dot(filler: Filler) -> dict[str, str]:
 
 
 def _dot_variant(filler: Filler, template: str) -> str:
+    if filler.s.scheme in NEW_RESPONSES:
+        return template.split(" in this resample")[0] + " in {new_groups}."
     return template if filler.s.distinct is not None else template.split(";")[0] + "."
+
+
+def _one_draw_variant(filler: Filler, template: str) -> str:
+    """A draw that keeps every row and has new responses is a data set, not a choice of rows."""
+    if filler.s.scheme not in NEW_RESPONSES:
+        return template
+    made = "the fitted model made up" if filler.s.scheme == "parametric" else "chance put together"
+    return template.replace("One resample drawn", "One data set simulated").replace(
+        "One dot is one {quantity} from one resample", f"One dot is one {{quantity}} from one data set that {made}"
+    )
+
+
+def _undrawn_variant(filler: Filler, template: str) -> str:
+    if filler.s.scheme not in NEW_RESPONSES:
+        return template
+    return template.replace("No resample has been drawn yet", "No data set has been simulated yet")
+
+
+def _share_at_zero(filler: Filler) -> dict[str, str]:
+    s = filler.s
+    return {"share": ink.sim(f"{numbers.share(s.at_zero, s.draws)}%")}
+
+
+def _from_draws(filler: Filler, template: str) -> str:
+    """The same words with the interval that draws give."""
+    return template.replace("profile interval", "{ci_name} interval")
+
+
+def _pair(filler: Filler) -> dict[str, str]:
+    return {"a": filler.words.first, "b": filler.words.second}
+
+
+def _edge(filler: Filler) -> dict[str, str]:
+    est = ink.real(numbers.fixed(filler.s.estimate or 0.0, 0))
+    return {"what": f"{filler.words.second} and {filler.words.first} spread", "est": est}
 
 
 def _better(filler: Filler) -> dict[str, str]:
@@ -349,8 +389,8 @@ PARAMS_BOOT: tuple[Row, ...] = (
     Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
     *NO_ESTIMATE,
     Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, _dot_variant),
-    Row("PB10", lambda s: thresholds.total_draws(s) == 0),
-    Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw),
+    Row("PB10", lambda s: thresholds.total_draws(s) == 0, variant=_undrawn_variant),
+    Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw, _one_draw_variant),
     Row("PB7", thresholds.too_few_draws, _still_moving, _still_moving_variant, tone="caution"),
     Row(
         "PB9",
@@ -379,9 +419,46 @@ PARAMS_BOOT: tuple[Row, ...] = (
     Row(EFFECT_ALONE, lambda s: True, tone="caution"),
 )
 
+VARIANCE_BOOT: tuple[Row, ...] = (
+    Row("ST5", lambda s: s.draws == 0 and s.failures > 0, _failed, _one_refit, tone="refusal"),
+    Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
+    Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, _dot_variant),
+    Row("PB10", lambda s: thresholds.total_draws(s) == 0, variant=_undrawn_variant),
+    Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw, _one_draw_variant),
+    Row("PB7", thresholds.too_few_draws, _still_moving, _still_moving_variant, tone="caution"),
+    Row("VA7", lambda s: s.kind == "spread" and s.estimate == 0, tone="caution"),
+    Row("VA8", thresholds.at_edge, _edge, tone="caution"),
+    Row(
+        "PB9",
+        lambda s: s.scheme == "cluster" and s.groups is not None and s.groups < thresholds.FEW_GROUPS,
+        _better,
+        tone="caution",
+    ),
+    Row("VA6", lambda s: _two_limits(s) and thresholds.often_zero(s), _share_at_zero, tone="caution"),
+    Row(
+        "PB8",
+        lambda s: s.ci_type == "percentile" and thresholds.biased(s),
+        _bias,
+        _bias_variant,
+        tone="caution",
+    ),
+    Row(
+        "VA9",
+        lambda s: _two_limits(s) and s.kind == "spread" and (s.groups or 0) < thresholds.FEW_GROUPS,
+        variant=_from_draws,
+        tone="caution",
+    ),
+    Row("VA4", lambda s: s.kind == "correlation" and thresholds.holds_null(s), _pair, _from_draws),
+    Row("PB3", lambda s: _two_limits(s) and s.scheme == "cluster", _spread, _spread_variant),
+    Row("PB2", lambda s: _two_limits(s) and s.scheme == "parametric", _spread, _spread_variant),
+    Row("PB1", lambda s: _two_limits(s), _spread, _spread_variant),
+    Row(EFFECT_ALONE, lambda s: True, tone="caution"),
+)
+
 TABLES: dict[tuple[str, str], tuple[Row, ...]] = {
     ("params", "asymp"): PARAMS_ASYMP,
     ("params", "boot"): PARAMS_BOOT,
+    ("variance", "boot"): VARIANCE_BOOT,
 }
 
 

@@ -23,6 +23,9 @@ KINDS = MappingProxyType(
         "curve": "a column of poly(x, d) or a power of x",
         "smooth": "one basis function of a spline: has no meaning by itself",
         "coefficient": "anything else: said as a coefficient",
+        "spread": "a standard deviation between groups",
+        "correlation": "a correlation between two random effects of a group",
+        "scatter": "the residual standard deviation, within groups",
     }
 )
 # How the coefficient is spoken. Ratios are stored as logarithms and spoken as ratios.
@@ -91,7 +94,8 @@ class Situation:
     boot_mean: float | None = None
     stops: tuple[str, ...] = ()  # interval types that stop short of the null
     crosses: tuple[str, ...] = ()  # interval types that hold it
-    groups: int | None = None  # k, where whole groups are drawn
+    groups: int | None = None  # k, where whole groups are drawn, or the number is one of groups
+    at_zero: int = 0  # draws in which the spread came out as 0
     first_resampling: bool = False  # the first one of a notebook (M16)
 
     # one draw
@@ -143,6 +147,9 @@ class TermWords:
     condition: str = ""  # where the rest of an interaction stands: "at low tension"
     zeros: str = ""  # intercept: "weight and horsepower are both 0"
     which: str = ""  # separation: "3 and 5 gears"
+    group: str = ""  # numbers of the random part: "subject"
+    groups: str = ""  # "subjects"
+    per: str = ""  # the unit of a slope behind that of the response: "per day"
     repeats: str = "the other columns"  # aliased: what it repeats
 
 

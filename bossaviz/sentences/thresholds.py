@@ -13,6 +13,7 @@ LIMIT_MCSE = 0.10  # Monte-Carlo error of a limit above this share of the width:
 FAILURES_SOME, FAILURES_MANY = 0.01, 0.10
 FEW_GROUPS = 8
 BIAS = 0.25  # in standard errors
+ZEROS = 0.05  # share of refits with a spread of exactly 0 from which it is said
 COMMON = 0.50  # p above this: "samples like this are common"
 MAX_WORDS, MAX_SENTENCES = 45, 2
 
@@ -107,6 +108,16 @@ def biased(s: Situation) -> bool:
     if not (finite(s.boot_mean) and finite(s.se) and finite(s.estimate)):
         return False
     return abs(s.boot_mean - s.estimate) > BIAS * s.se
+
+
+def often_zero(s: Situation) -> bool:
+    """Whether many refits found no spread at all."""
+    return s.kind == "spread" and s.draws > 0 and s.at_zero > ZEROS * s.draws
+
+
+def at_edge(s: Situation) -> bool:
+    """Whether the estimated correlation is 1 or -1."""
+    return s.kind == "correlation" and finite(s.estimate) and abs(s.estimate) == 1.0
 
 
 def types_disagree(s: Situation) -> bool:

@@ -56,6 +56,9 @@ QUANTITIES = {
     "curve": "curvature",
     "smooth": "coefficient",
     "coefficient": "coefficient",
+    "spread": "standard deviation",
+    "correlation": "correlation",
+    "scatter": "standard deviation",
 }
 SHAPES = {1: "straight-line", 2: "curved", 3: "S-shaped"}
 

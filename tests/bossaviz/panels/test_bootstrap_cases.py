@@ -218,7 +218,7 @@ def test_a_dot_says_what_the_sentence_of_that_dot_says(formula, data, family):
         assert said == sentence(situation, p._labels).main
 
 
-def test_a_mixed_model_is_refused_with_the_way_out():
-    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit()
-    with pytest.raises(InferenceError, match="rows of one group belong together"):
-        bv.bootstrap(m)
+def test_a_scheme_that_the_model_has_not_is_refused_with_those_it_has():
+    m = model("mpg ~ wt", load_dataset("mtcars")).fit()
+    with pytest.raises(InferenceError, match='"parametric" is not a scheme of this model'):
+        bv.bootstrap(m, scheme="parametric")

@@ -207,6 +207,47 @@ BIASED = replace(
 )  # fmt: skip
 """PB8 is reached for an lm; its worked example speaks of a spread, which comes with mixed models."""
 
+PASTES = Labels(
+    response="strength", units="measurements", unit_name="measurement",
+    terms={"sd": TermWords(group="batch", groups="batches")},
+)  # fmt: skip
+SLEEP = Labels(
+    response="reaction time", unit="ms", unit_name="measurement", units="measurements", group="subject",
+    groups="subjects", terms={
+        "cor": TermWords(group="subject", groups="subjects", first="starting level", second="slope"),
+        "sd": TermWords(group="subject", groups="subjects", noun="slopes", per="per day"),
+        "sigma": TermWords(group="subject", groups="subjects", noun="line"),
+    },
+)  # fmt: skip
+SPREAD = Situation(
+    operation="variance", how="boot", kind="spread", term="sd", scheme="parametric", estimate=1.287, lower=0.0,
+    upper=2.63, se=0.8, draws=1000, requested=1000, n=60, groups=10, mcse_lower=0.0, mcse_upper=0.06,
+)  # fmt: skip
+ROWS |= {
+    "VA6": (replace(SPREAD, at_zero=220), PASTES),
+    "VA7": (
+        replace(SPREAD, estimate=0.0),
+        replace(PASTES, terms={"sd": TermWords(group="island", groups="islands")}),
+    ),
+    "VA8": (
+        replace(SPREAD, kind="correlation", term="cor", estimate=1.0, lower=-0.2, upper=1.0, groups=45),
+        replace(PASTES, terms={
+            "cor": TermWords(group="replicate", groups="replicates", first="intercept", second="slope"),
+        }),
+    ),
+}  # fmt: skip
+FROM_DRAWS = {
+    "VA4": (
+        replace(SPREAD, kind="correlation", term="cor", estimate=0.0814, lower=-0.48, upper=0.69, se=0.3, groups=18),
+        SLEEP,
+    ),
+    "VA9": (
+        replace(SPREAD, estimate=1.771, lower=1.10, upper=3.56, se=0.6, groups=6, mcse_upper=0.02),
+        replace(PASTES, unit="mm", terms={"sd": TermWords(group="sample", groups="samples")}),
+    ),
+}
+"""Rows whose worked example has a profile interval: the same words with the interval that draws give."""
+
 STATES: dict[str, tuple[Situation, Labels]] = {
     "ST1": (replace(DRAWN, draws=412, requested=2000, cancelled=True), CARS),
     "ST2": (replace(DRAWN_HP, draws=1998, failures=2, requested=2000, reason="no convergence"), CARS),

@@ -16,6 +16,7 @@ from bossaviz.sentences.situation import KINDS, RATIOS, SCALES
 
 from . import examples
 
+VARIANCE_KINDS = ("spread", "correlation", "scatter")
 TERM = TermWords(
     noun="weight", unit="kg", step="kg of weight", step_unit="kg", factor="diet", level="on diet B",
     reference="on diet A", level_name="diet B", reference_name="diet A", first="at low tension",
@@ -35,11 +36,34 @@ BAD = re.compile(r"nan|\binf\b|None(?! of)|\de[-+]?\d|--|  |[{}]|[\ue000-\ue0ff]
 
 
 @st.composite
+def of_spreads(draw, kind) -> Situation:
+    """Any situation of an SD or a correlation: percentile limits from draws, always two-sided."""
+    most = 1.0 if kind == "correlation" else 1e6
+    estimate, low, high = sorted(draw(st.lists(st.floats(0, most), min_size=3, max_size=3)))
+    if draw(st.booleans()):
+        estimate = draw(st.sampled_from([0.0, most]))
+    draws = draw(st.one_of(st.integers(0, 3), st.integers(100, 100_000)))
+    some = st.one_of(st.none(), st.floats(1e-6, 10.0))
+    return Situation(
+        operation="variance", how="boot", term="x", kind=kind, scale=draw(st.sampled_from(["identity", "link"])),
+        level=draw(st.sampled_from([0.5, 0.9, 0.95, 0.999])), estimate=estimate,
+        lower=low - (kind == "correlation") * 0.5, upper=high, se=draw(some), mcse_lower=draw(some),
+        mcse_upper=draw(some), n=draw(st.integers(2, 10**7)), draws=draws, failures=draw(st.sampled_from([0, 0, 40])),
+        scheme=draw(st.sampled_from(["parametric", "cluster", "residual", "wild"])),
+        groups=draw(st.integers(2, 500)), at_zero=draw(st.integers(0, draws)), boot_mean=draw(some),
+        dot=draw(st.one_of(st.none(), st.none(), st.integers(1, 1000))), value=draw(st.one_of(st.none(), some)),
+        first_resampling=draw(st.booleans()), cancelled=draw(st.booleans()), requested=draw(st.integers(0, 10**6)),
+    )  # fmt: skip
+
+
+@st.composite
 def situations(draw) -> Situation:
     """Any situation of parameters that a fit could lead to, and some that none should."""
     how = draw(st.sampled_from(["asymp", "boot"]))
     scale = draw(st.sampled_from(sorted(SCALES)))
     kind = draw(st.sampled_from(sorted(KINDS)))
+    if kind in VARIANCE_KINDS:
+        return draw(of_spreads(kind))
     estimate = draw(magnitudes)
     if scale in RATIOS:
         estimate = max(-60.0, min(60.0, estimate))
@@ -117,7 +141,7 @@ COMPANY = re.compile(
     r"ms|mg|g\b|s\b|%|of\b|p\b|in\b|to\b|million|billion|trillion|thousandth|trillionth|billionth|×|unit|times|kg"
     r"|were\b|is\b|by\b|at\b|higher|lower|from\b|than\b|with\b|only\b|after\b|dot\b|centre\b|above\b|below\b|draws"
     r"|resamples?|rows?|on\b|holds?|reach\b|those\b|their\b|the\b|=|<|>|interval|and\b|[−]\d|gives?|null|HC|contrast|cross|animals"
-    r"|press|\+|coefficient|apart|intercept|least|most|about|new",
+    r"|press|\+|coefficient|apart|intercept|least|most|about|new|exactly",
     re.IGNORECASE,
 )
 

@@ -21,7 +21,48 @@ def test_row_says_its_worked_example(row):
 
 
 def test_every_selected_row_is_reached():
-    assert rows.selected() == examples.ROWS.keys() | {"PB8"}
+    assert rows.selected() == examples.ROWS.keys() | examples.FROM_DRAWS.keys() | {"PB8"}
+
+
+@pytest.mark.parametrize("row", examples.FROM_DRAWS)
+def test_row_of_a_profile_serves_draws_with_their_own_interval(row):
+    said = sentence(*examples.FROM_DRAWS[row])
+    assert (said.row, said.main) == (row, EXAMPLES[row].replace("profile interval", "percentile bootstrap interval"))
+
+
+def test_plain_rows_of_the_random_part():
+    plain = replace(examples.SPREAD, estimate=5.92, lower=3.56, upper=8.39, se=1.24, groups=18, mcse_lower=0.1,
+                    mcse_upper=0.1)  # fmt: skip
+    said = sentence(plain, examples.SLEEP)
+    assert (said.row, said.main) == (
+        "PB2",
+        "Subjects' slopes differ with a standard deviation of 5.9 ms per day (95% percentile bootstrap interval 3.6 to "
+        "8.4). The fitted model simulated 1,000 new data sets, and the standard deviation had a standard error of "
+        "1.24 ms across them.",
+    )
+    scatter = replace(plain, kind="scatter", term="sigma", estimate=25.59, lower=22.5, upper=28.6, se=1.5)
+    assert sentence(scatter, examples.SLEEP).main.startswith(
+        "Repeated measurements of one subject scatter around its own line with a standard deviation of 25.6 ms (95% "
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "one"),
+    [
+        ("parametric", "One dot is one standard deviation from one data set that the fitted model made up."),
+        ("cluster", "One dot is one standard deviation from one resample."),
+    ],
+)
+def test_one_draw_says_what_a_dot_is(scheme, one):
+    s = replace(examples.SPREAD, scheme=scheme, draws=1, requested=1, value=1.9, lower=None, upper=None)
+    said = sentence(s, examples.PASTES)
+    assert said.row == "PB11" and said.main.endswith(one)
+
+
+def test_a_dot_of_a_parametric_draw_is_a_set_of_new_groups():
+    s = replace(examples.SPREAD, dot=37, value=6.4, estimate=5.9, se=1.2, groups=18)
+    said = sentence(s, examples.SLEEP)
+    assert said.main == "Dot 37: the standard deviation is 6.4 ms per day in this data set of 18 made-up subjects."
 
 
 def test_bias_of_a_slope():
@@ -132,7 +173,7 @@ def test_tones():
     tones = {row: sentence(*pair).tone for row, pair in examples.ROWS.items()}
     assert {row for row, tone in tones.items() if tone == "refusal"} == {"RA11", "CV9", "VA14", "SM2", "ST5"}
     assert {row for row, tone in tones.items() if tone == "caution"} == {
-        "PA4", "PA7", "PA22", "PA23", "PB6", "PB7", "PB9", "ST4"
+        "PA4", "PA7", "PA22", "PA23", "PB6", "PB7", "PB9", "ST4", "VA6", "VA7", "VA8"
     }  # fmt: skip
 
 
