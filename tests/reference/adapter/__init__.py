@@ -11,6 +11,7 @@ from inference_core.infer.cells import BUILT
 from .answer import Answer
 from .bootstrap import bootstrap_ci, bootstrap_refits, jackknife
 from .case import Case, load_cases
+from .draws import cluster_bootstrap_refits, residual_wild_bootstrap
 from .glm import glm_fit
 from .lm import lm_fit, lm_influence, lm_nulls
 from .mixed import glmer_fit, lmer_fit, ranef
@@ -31,6 +32,8 @@ ANSWERS = {
     "resample.bootstrap_refits": bootstrap_refits,
     "resample.bootstrap_ci": bootstrap_ci,
     "resample.jackknife": jackknife,
+    "resample.cluster_bootstrap_refits": cluster_bootstrap_refits,
+    "resample.residual_wild_bootstrap": residual_wild_bootstrap,
     "mc.bootstrap_cases": mc_bootstrap_cases,
     "lm.cluster_robust": lm_cluster_robust,
     "lmer.fit": lmer_fit,
