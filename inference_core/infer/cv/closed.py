@@ -116,7 +116,7 @@ class LeastSquares:
                 coef[:, v] = c if v == 0 else c @ U.T
             for at, i in enumerate(good.tolist()):
                 out[:, rows[i]] = (parts[i] @ coef[at].T).T
-        return out, [int(wanted[i]) for i in np.flatnonzero(~(least > SAFE_EIGENVALUE))]
+        return out, [j for j, low in zip(wanted, least, strict=True) if not low > SAFE_EIGENVALUE]
 
 
 def _span(columns: Array) -> Array:

@@ -207,7 +207,7 @@ def term_table(plan: Plan, s: Scored, found: Outcome, level: float) -> dict[str,
 
 def _pre(plan: Plan, s: Scored, found: Outcome, v: int) -> dict[str, float]:
     """pre, its spread over folds, and the ratio, from the losses of the full model and of model v."""
-    nothing = dict.fromkeys(("pre", "pre_sd", "pre_ratio"), float("nan"))
+    nothing: dict[str, float] = dict.fromkeys(("pre", "pre_sd", "pre_ratio"), float("nan"))
     if not found.finished[v].all() or np.any(np.isnan(s.loss[v]) & (s.weights > 0)):
         return nothing
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,8 @@ def _results(here: Iterator[Task], elsewhere: list[Task], n_jobs: int) -> Iterat
         return
     from joblib import Parallel, delayed
 
-    yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in elsewhere)
+    results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in elsewhere)
+    yield from results
 
 
 def _tasks(plan: Plan) -> tuple[Iterator[Task], list[Task]]:

@@ -159,7 +159,8 @@ def _add_binomial(s: Scored, W: float, w: Array, pooled: dict[str, float], fold:
         fold[name] = s.by_fold(values) / w
     hits, yes = np.where(p > 0.5, y, 0.0), y
     rejected, no = np.where(p > 0.5, 0.0, 1.0 - y), 1.0 - y
-    pooled["balanced_accuracy"] = 0.5 * (_ratio(s.total(hits), s.total(yes)) + _ratio(s.total(rejected), s.total(no)))
+    both = _ratio(s.total(hits), s.total(yes)) + _ratio(s.total(rejected), s.total(no))
+    pooled["balanced_accuracy"] = float(0.5 * both)
     fold["balanced_accuracy"] = 0.5 * (
         _ratio(s.by_fold(hits), s.by_fold(yes)) + _ratio(s.by_fold(rejected), s.by_fold(no))
     )
