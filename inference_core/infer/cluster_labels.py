@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from inference_core.errors import InferenceError
-from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.states import Array, DataBundle, RandomBlock
 
-from .outermost import is_within, outermost, rows_of_block
+from .outermost import HasBlocks, is_within, outermost, rows_of_block
 from .spelling import nearest
 
 MIN_CLUSTERS = 5
@@ -23,7 +22,7 @@ def cluster_codes(
     data: pl.DataFrame | None,
     asked: str,
     *,
-    problem: MixedProblem | None = None,
+    problem: HasBlocks | None = None,
     rows: Array | None = None,
 ) -> tuple[Array, str]:
     """Codes 0 .. J - 1 over the rows that count, and what to call the clusters.
@@ -39,7 +38,7 @@ def cluster_codes(
         The original frame.
     asked : str
         What was asked, for messages.
-    problem : MixedProblem, optional
+    problem : HasBlocks, optional
         Of a mixed model.
     rows : (m,) array, optional
         Of another model, the rows that count; left out for all.
@@ -110,7 +109,7 @@ def _of_labels(bundle: DataBundle, labels: Any, asked: str) -> Array:
     return np.asarray(series.rank("dense").to_numpy(), dtype=np.intp) - 1
 
 
-def _outermost(problem: MixedProblem | None, asked: str) -> RandomBlock:
+def _outermost(problem: HasBlocks | None, asked: str) -> RandomBlock:
     """The grouping factor within which all others are nested."""
     if problem is None:
         raise InferenceError(asked, "this model has no groups", "cluster= the column that tells the clusters")

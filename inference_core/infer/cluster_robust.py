@@ -23,6 +23,7 @@ from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .cluster_labels import cluster_codes
+from .cluster_robust_glmer import GlmerRobust, glmer_cluster_robust
 from .sandwich import CLUSTER_KINDS, check_error_type, estimable, score_and_weight
 from .spelling import nearest
 
@@ -69,8 +70,8 @@ def cluster_robust(
     kind: str = "CR2",
     cluster: str | Array | None = None,
     data: pl.DataFrame | None = None,
-) -> ClusterRobust:
-    """Cluster-robust covariance of the fixed effects of an lm, a glm or a linear mixed model.
+) -> ClusterRobust | GlmerRobust:
+    """Cluster-robust covariance of the fixed effects of any model.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def cluster_robust(
         A fitted model, its dispersion of no interest.
     kind : {"CR2", "CR1S", "CR1", "CR0"}
         CR2 corrects the residuals of each cluster so that the covariance is unbiased if the model is right; CR1 is CR0
-        times J / (J - 1), and CR1S that times (n - 1) / (n - p).
+        times J / (J - 1), and CR1S that times (n - 1) / (n - p). Generalized mixed models have CR0 and CR1, see
+        ``cluster_robust_glmer``.
     cluster : str or (n,) array, optional
         A grouping factor of the model, a column of ``data``, or a label per row. Left out: the outermost grouping
         factor. Rows of different clusters must share no random effect.
@@ -94,7 +96,7 @@ def cluster_robust(
     ------
     InferenceError
         An unknown kind or column; crossed factors without a cluster, or a cluster across which a random effect reaches;
-        fewer than 5 clusters; a generalized mixed model; separated data.
+        fewer than 5 clusters; separated data; CR2 or CR1S of a generalized mixed model.
     """
     asked = f"errors={kind!r}"
     if kind not in CLUSTER_KINDS:
@@ -104,6 +106,8 @@ def cluster_robust(
             f"did you mean {near!r}?" if near else "errors='CR2'",
         )  # fmt: skip
     check_error_type(spec, kind, cluster)
+    if spec.has_random_effects and not spec.is_lmer:
+        return glmer_cluster_robust(spec, bundle, fit, kind, cluster, data)
     take = _of_mixed if bundle.re_metadata is not None else _of_independent
     kept, sums, n = take(spec, bundle, fit, kind, cluster, data, asked)
     J = sums.scores.shape[0]

@@ -124,12 +124,11 @@ def check_error_type(spec: ModelSpec, kind: str, cluster: object = None) -> None
             found="cluster-robust errors need clusters, and this model has no groups",
             remedy=f"errors={kind!r} with cluster= the column that tells them; errors='HC3' for independent rows",
         )
-    if kind in CLUSTER_KINDS and spec.has_random_effects and not spec.is_lmer:
+    if kind in ("CR1S", "CR2") and spec.has_random_effects and not spec.is_lmer:
         raise InferenceError(
-            asked=f"errors={kind!r}",
-            found=f"a generalized mixed model ({spec.family}, {spec.link} link); cluster-robust errors are built for "
-            "lm, glm and lmer",
-            remedy="leave errors out",
+            asked=f"errors={kind!r} of a generalized mixed model",
+            found="its correction is made for a covariance that does not depend on the coefficients; here it does",
+            remedy="errors='CR1' from every group's score, or how='boot', scheme='cluster'",
         )
     if kind == KENWARD_ROGER and not spec.is_lmer:
         what = "is a generalized one" if spec.has_random_effects else "has no random effects"
@@ -142,7 +141,7 @@ def check_error_type(spec: ModelSpec, kind: str, cluster: object = None) -> None
         raise InferenceError(
             asked=f"errors={kind!r} of a mixed model",
             found="rows are not independent within groups, and HC errors pretend they are",
-            remedy="errors='CR2' lets whole groups scatter as they like" if spec.is_lmer else "leave errors out",
+            remedy=f"errors={'CR2' if spec.is_lmer else 'CR1'!r} lets whole groups scatter as they like",
         )
 
 

@@ -298,13 +298,39 @@ class Grouped:
             g = self.adjoint_gradient(model, point, m, m.M_inverse, m.rows.score, None, None)
             return Evaluation(deviance, g, packed, point.beta)
 
+    def laplace_by_group(self, model: RowModel, point: Point, u: Array) -> Array:
+        """(J, m) gradient of each group's Laplace deviance at one point (one lane)."""
+        with np.errstate(all="ignore"):
+            m = self.modes(model, point, u)
+            return self.group_gradients(model, point, m, m.M_inverse, m.rows.score, None, None)
+
     def total(self, value: Array, ok: Array) -> Array:
         """(B,) deviance of a lane from its groups, NaN where a mode was not found."""
         total = np.sum(value if self.multiplicity is None else value * self.multiplicity, axis=1)
         return np.where(ok, total, np.nan)
 
     def adjoint_gradient(self, model, point, m: Modes, sensitivity: pl.Planes, score, quadrature, scale_part) -> Array:
-        """The adjoint gradient; ``sensitivity`` is d value / d M by group, M^-1 for Laplace."""
+        """(B, m) the adjoint gradient; ``sensitivity`` is d value / d M by group, M^-1 for Laplace."""
+        by_theta, residual, by_scale = self.gradient_parts(model, point, m, sensitivity, score, quadrature, scale_part)
+        times = self.multiplicity
+        if times is not None:
+            by_theta = [value * times for value in by_theta]
+            residual = residual * np.take(times, self.group, axis=1)
+            by_scale = None if by_scale is None else by_scale * times
+        gradient = [np.stack([np.sum(value, axis=1) for value in by_theta], axis=1), residual @ self.X]
+        if by_scale is not None:
+            gradient.append(np.sum(by_scale, axis=1)[:, None])
+        return np.concatenate(gradient, axis=1)
+
+    def group_gradients(self, model, point, m: Modes, sensitivity: pl.Planes, score, quadrature, scale_part) -> Array:
+        """(J, m) the same of one lane, group by group, each group once."""
+        by_theta, residual, by_scale = self.gradient_parts(model, point, m, sensitivity, score, quadrature, scale_part)
+        columns = [value[0] for value in by_theta]
+        columns += [self.by_group(residual * self.X[:, j])[0] for j in range(self.p)]
+        return np.stack(columns if by_scale is None else [*columns, by_scale[0]], axis=1)
+
+    def gradient_parts(self, model, point, m: Modes, sensitivity: pl.Planes, score, quadrature, scale_part):
+        """Of every group once: (B, J) for each entry of T, (B, n) in eta, and (B, J) for the log scale or None."""
         k, T, rows = self.k, m.T, m.rows
         lev = self.quadratic(self.leverage_planes(T, sensitivity))
         a = rows.slope * lev
@@ -317,23 +343,17 @@ class Grouped:
         via = a - rows.observed * self.random_part(T, lam)
         z_via, z_score = self.z_sums(via), self.z_sums(rows.score)
         z_direct = [-2.0 * s for s in self.z_sums(score)]
-        times = self.multiplicity
-        parts = []
+        by_theta = []
         for r, c in self.entries:
             value = z_via[r] * m.u[c] + z_score[r] * lam[c]
             value = value + 2.0 * plane_sum(m.AT[r][d] * sensitivity[d][c] for d in range(k))
-            value = value + (z_direct[r] * m.u[c] if quadrature is None else quadrature[1])
-            parts.append(np.sum(value if times is None else value * times, axis=1))
-        residual = via - 2.0 * score
-        if times is not None:
-            residual = residual * np.take(times, self.group, axis=1)
-        gradient = [np.stack(parts, axis=1), residual @ self.X]
+            by_theta.append(value + (z_direct[r] * m.u[c] if quadrature is None else quadrature[1]))
+        by_scale = None
         if point.scale is not None:
             s = model.scale_rows(m.eta, point.scale, rows)
-            by_group = self.by_group(lev * s.fisher) + plane_dot(lam, self.into_u(T, self.z_sums(s.score)))
-            by_group = by_group + (self.by_group(s.deviance) if scale_part is None else scale_part)
-            gradient.append(np.sum(by_group if times is None else by_group * times, axis=1)[:, None])
-        return np.concatenate(gradient, axis=1)
+            by_scale = self.by_group(lev * s.fisher) + plane_dot(lam, self.into_u(T, self.z_sums(s.score)))
+            by_scale = by_scale + (self.by_group(s.deviance) if scale_part is None else scale_part)
+        return by_theta, via - 2.0 * score, by_scale
 
 
 def plane_sum(terms: Any) -> Array:

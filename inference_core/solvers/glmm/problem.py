@@ -17,7 +17,7 @@ from inference_core.states import Array
 from .blocked import CROSS_LIMIT, DENSE_LIMIT, Blocked
 from .grouped import Evaluation, Grouped, Point, Precision
 from .joint import joint_laplace, precision
-from .quadrature import adaptive
+from .quadrature import adaptive, adaptive_by_group
 from .rows import RowModel
 
 
@@ -111,6 +111,15 @@ class Problem:
         if isinstance(design, Grouped):
             return joint_laplace(design, model, point.theta, point.scale, point.beta, u, gradient=gradient)
         return design.joint_laplace(model, point.theta, point.scale, point.beta, u, gradient=gradient)
+
+    def group_gradients(self, x: Array, u: Array) -> Array:
+        """(J, m) gradient of each group's part of the deviance at x (m,), u (q,); one grouping factor, nAGQ > 0."""
+        point = self.split(x[None])
+        if not isinstance(self.design, Grouped) or self.n_agq == 0:
+            raise ValueError("parts of a deviance that belong to groups need one grouping factor and nAGQ > 0")
+        if self.n_agq > 1:
+            return adaptive_by_group(self.design, self.model, point, u[None], self.n_agq)
+        return self.design.laplace_by_group(self.model, point, u[None])
 
     def precision(self, x: Array, u: Array) -> Precision:
         """What is known about beta and the effects at x (m,), u (q,), in working coordinates."""
