@@ -206,9 +206,10 @@ class model(Results):
 
         Parameters
         ----------
-        how : {"asymp", "boot", "cv", "profile"}
+        how : {"asymp", "boot", "perm", "cv", "profile"}
             "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
             or to data simulated from a linear mixed model. "profile": profile likelihood.
+            "perm": shuffle or flip signs under the null model of each coefficient, of lm and glm.
             "cv": what each term is worth for prediction, by cross-validation (``m.cv``, ``m.cv_terms``).
         conf_level : float, default 0.95
             Between 0 and 1.
@@ -221,6 +222,8 @@ class model(Results):
             One-sided alternatives give one-sided limits.
         n_boot : int, default 999
             Draws of the bootstrap.
+        n_perm : int, default 999
+            Draws of how="perm"; all arrangements are tried where there are no more than these, or than 5,000.
         ci_type : str, optional
             percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for lmer.
         seed : int, optional
@@ -236,8 +239,9 @@ class model(Results):
         holdout_group : str, optional
             The column whose groups are held out whole; a mixed model has its outermost grouping factor.
         scheme : str, optional
-            What is drawn anew, or held out: of how="cv" "rows" or "groups". A mixed model holds out whole groups; with
-            scheme="rows" it predicts new rows of known groups.
+            What is drawn anew, or held out. Of how="perm" "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and
+            "score_flip" (glm too); None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a
+            mixed model holds out whole groups; with scheme="rows" it predicts new rows of known groups.
         repeats : int, default 1
             How many times how="cv" divides the rows.
         verbose : bool
@@ -295,10 +299,10 @@ class model(Results):
 
         Parameters
         ----------
-        how : {"boot"}
-            Case resampling.
-        scheme : {"case"}, optional
-            What is drawn anew.
+        how : {"boot", "perm"}
+            Resamples, or shuffles and sign flips under the null.
+        scheme : str, optional
+            What is drawn anew; None picks by the model.
         seed : int, optional
             Draw i is a function of (seed, i) alone.
         """

@@ -158,7 +158,7 @@ def test_readers_in_other_threads_never_see_a_half_made_state(mtcars):
         (lambda d: model("mpg ~ wt", d).fit(nAGQ=2), "nAGQ"),
         (lambda d: model("mpg ~ wt", d).fit(weigths="qsec"), "weights"),
         (lambda d: model("mpg ~ wt", d).fit().infer(how="bot"), "boot"),
-        (lambda d: model("mpg ~ wt", d).fit().infer(how="perm"), "perm"),
+        (lambda d: model("mpg ~ wt", d).fit().infer(how="perm", scheme="group_flip"), "freedman_lane"),
         (lambda d: model("mpg ~ wt", d).fit().infer(nboot=10), "n_boot"),
         (lambda d: model("mpg ~ wt", d).fit().infer(conf_level=95), "0.95"),
         (lambda d: model("mpg ~ wt", d).fit().infer(how="boot", ci_type="bcaa"), "bca"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from .dispatch import InferResult, dispatch_infer
     from .params import dispatch_params_inference
+    from .permutation import compute_params_permutation
     from .profile import compute_profile_inference
     from .satterthwaite_emm import compute_satterthwaite_emm_df
     from .spread import augment_spread_with_profile_ci
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = [
     "InferResult", "augment_spread_with_profile_ci", "compute_bootstrap_params", "compute_bootstrap_pvalue",
     "compute_cv_metrics", "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap",
-    "compute_params_bootstrap_mixed", "compute_params_cv_inference", "compute_profile_inference",
-    "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference", "generate_group_kfold_splits",
-    "generate_kfold_splits", "resolve_holdout_group_ids",
+    "compute_params_bootstrap_mixed", "compute_params_cv_inference", "compute_params_permutation",
+    "compute_profile_inference", "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference",
+    "generate_group_kfold_splits", "generate_kfold_splits", "resolve_holdout_group_ids",
 ]  # fmt: skip
 
 _HOME = MappingProxyType(
@@ -49,6 +50,7 @@ _HOME = MappingProxyType(
         "compute_jackknife_coefs": "bootstrap",
         "compute_params_asymptotic": "asymptotic",
         "compute_params_bootstrap": "bootstrap",
+        "compute_params_permutation": "permutation",
         "compute_params_bootstrap_mixed": "bootstrap",
         "compute_profile_inference": "profile",
         "compute_satterthwaite_emm_df": "satterthwaite_emm",

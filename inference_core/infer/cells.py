@@ -35,6 +35,7 @@ BUILT = frozenset(
     | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
     | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
+    | {("fit", "perm", kind) for kind in ("lm", "glm")}
 )
 
 # What no version will do: a question without an answer, and the way out.

@@ -58,10 +58,15 @@ def _after_fit(ask: dict[str, Any]) -> InferResult:
     if ask["how"] == "cv":
         return _cross_validation(ask)
     inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
-    return InferResult(
-        params_inference=inference,
-        resamples=resamples_of(inference, ask["spec"], ask["bundle"], ask["fit"]),
-    )
+    return InferResult(params_inference=inference, resamples=_draws_of(inference, ask))
+
+
+def _draws_of(inference: InferenceState, ask: dict[str, Any]) -> ResamplesState | None:
+    if ask["how"] == "perm":
+        from .permutation import permutation_resamples
+
+        return permutation_resamples(inference, ask["spec"], ask["bundle"], ask["fit"], ask["data"])
+    return resamples_of(inference, ask["spec"], ask["bundle"], ask["fit"])
 
 
 def _profile(ask: dict[str, Any]) -> InferResult:

@@ -32,6 +32,19 @@ def _bootstrap(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[
     return compute_params_bootstrap(spec, bundle, fit, errors=errors, **{name: ask[name] for name in wanted})
 
 
+def _permutation(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[str, Any]) -> InferenceState:
+    from .permutation import compute_params_permutation
+
+    wanted = (
+        "conf_level", "n_perm", "seed", "save_resamples", "n_jobs", "null", "alternative", "scheme", "data", "verbose",
+        "progress", "cancel",
+    )  # fmt: skip
+    errors = resolve_error_type(ask["errors"], spec.family)
+    return compute_params_permutation(
+        spec, bundle, fit, errors=errors, means=False, every=True, **{name: ask[name] for name in wanted}
+    )
+
+
 def _cross_validation(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask: dict[str, Any]) -> InferenceState:
     from .cv import compute_params_cv_inference
 
@@ -43,7 +56,7 @@ def _cross_validation(*, spec: ModelSpec, bundle: DataBundle, fit: FitState, ask
 
 # To add a method: its function here, its cell in ``cells.BUILT``.
 PARAMS_METHODS: MappingProxyType[str, Callable[..., InferenceState]] = MappingProxyType(
-    {"asymp": _asymptotic, "boot": _bootstrap, "cv": _cross_validation}
+    {"asymp": _asymptotic, "boot": _bootstrap, "cv": _cross_validation, "perm": _permutation}
 )
 
 
@@ -77,7 +90,7 @@ def dispatch_params_inference(
     Parameters
     ----------
     how : str
-        "asymp" or "boot".
+        "asymp", "boot" or "perm".
     spec, bundle, fit
         The fitted model.
     data : polars.DataFrame or None

@@ -45,12 +45,14 @@ SCHEMES = MappingProxyType(
         ("boot", "lm"): ("case",),
         ("boot", "glm"): ("case",),
         ("boot", "lmer"): ("parametric", "cluster", "residual", "wild"),
-        ("boot", "glmer"): ("parametric",),
+        ("boot", "glmer"): ("parametric", "cluster"),
+        ("perm", "lm"): ("freedman_lane", "y", "ter_braak", "score_flip", "sign_flip"),
+        ("perm", "glm"): ("score_flip", "y"),
     }
 )
 _ALL_SCHEMES = (
-    "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "score_flip", "sign_flip",
-    "group_flip", "rows", "groups",
+    "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "ter_braak", "score_flip",
+    "sign_flip", "group_flip", "rows", "groups",
 )  # fmt: skip
 
 _ALWAYS = frozenset({"conf_level"})
@@ -188,8 +190,18 @@ def _resolve(
         errors=resolve_error_type(request.errors, spec.family),
         null=null,
         ci_type=values.get("ci_type") or DEFAULT_CI_TYPE.get(kind, "percentile"),
-        scheme=values.get("scheme") or (schemes[0] if schemes else None),
+        scheme=values.get("scheme") or _default_scheme(request.how, schemes, spec, bundle, null),
     )
+
+
+def _default_scheme(
+    how: str, schemes: tuple[str, ...], spec: ModelSpec, bundle: DataBundle | None, null: float | Array
+) -> str | None:
+    if how == "perm" and bundle is not None and not spec.has_random_effects:
+        from .permutation.rules import default_scheme
+
+        return default_scheme(spec, bundle, null)
+    return schemes[0] if schemes else None
 
 
 def _refuse_unknown(how: str, given: Mapping[str, Any]) -> None:
@@ -249,8 +261,16 @@ _CHECKS = MappingProxyType(
 
 def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
     kind = model_kind(spec)
+    if request.how == "perm" and request.scheme is not None and not spec.has_random_effects:
+        from .permutation.rules import check_scheme
+
+        check_scheme(spec, bundle, request.scheme, request.errors, request.null)
     schemes = SCHEMES.get((request.how, kind), ())
     if "scheme" in request.given and request.scheme is not None and request.scheme not in schemes:
+        if kind == "glmer" and request.how == "boot" and request.scheme in ("residual", "wild"):
+            from .resample.mixed_limits import refuse_residuals
+
+            refuse_residuals(request.scheme)
         raise InferenceError(
             asked=f".infer(how={request.how!r}, scheme={request.scheme!r}) of a model of kind {kind}",
             found=f"schemes built for it in this version: {', '.join(schemes) or 'none'}",
@@ -268,7 +288,7 @@ def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
             remedy=f"how='asymp', errors={request.errors!r}, or leave errors out",
         )
     check_error_type(spec, request.errors, request.cluster)
-    if request.errors == "unequal_var" and request.how == "asymp" and bundle is not None:
+    if request.errors == "unequal_var" and request.how in ("asymp", "perm") and bundle is not None:
         check_welch(spec, bundle)
     if request.how != "boot" or request.errors == "iid":
         return

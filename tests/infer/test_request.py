@@ -146,10 +146,10 @@ SNAPSHOTS = [
         "asked: how=3\nfound: how is one of asymp, boot, perm, cv, profile, joint\ntry:   how='asymp'",
     ),
     (
-        {"how": "perm"},
-        "asked: .infer(how='perm') after fit() of an lm\n"
-        "found: how='perm' is not built yet in this version\n"
-        "try:   how='asymp' or how='boot' or how='cv' or how='profile'",
+        {"how": "perm", "scheme": "group_flip"},
+        "asked: .infer(how='perm', scheme='group_flip')\n"
+        "found: schemes of an lm are freedman_lane, y, ter_braak, score_flip, sign_flip\n"
+        "try:   scheme='freedman_lane'",
     ),
     (
         {"how": "boot", "n_perm": 99},
@@ -230,8 +230,8 @@ SNAPSHOTS = [
     (
         {"how": "boot", "scheme": "cases"},
         "asked: scheme='cases'\n"
-        "found: scheme is one of case, parametric, cluster, residual, wild, y, freedman_lane, score_flip, sign_flip,"
-        " group_flip, rows, groups\n"
+        "found: scheme is one of case, parametric, cluster, residual, wild, y, freedman_lane, ter_braak, score_flip,"
+        " sign_flip, group_flip, rows, groups\n"
         "try:   did you mean 'case'?",
     ),
     (

@@ -103,17 +103,21 @@ def compute_pvalues(
     (p,)
         NaN where the observed statistic is NaN. Ties count as extreme, with a relative slack of 1e-9 for rounding.
     """
-    check_alternative(alternative)
     observed = np.atleast_1d(np.asarray(observed_stats, float))
-    null = np.asarray(null_stats, float)
-    null = null.reshape(len(null), -1)
+    null = _columns(null_stats)
+    count = count_extreme(observed, null, alternative)
+    return np.where(np.isnan(observed), np.nan, (1.0 + count) / (len(null) + 1.0))
+
+
+def count_extreme(observed: np.ndarray, null: np.ndarray, alternative: str = "two-sided") -> np.ndarray:
+    """(p,) how many of the draws (B, p) are at least as extreme as ``observed`` (p,); ties and NaN count."""
+    check_alternative(alternative)
     if alternative == "two-sided":
         observed, null = np.abs(observed), np.abs(null)
     elif alternative == "less":
         observed, null = -observed, -null
     slack = TIE_SLACK * np.maximum(1.0, np.abs(observed))
-    extreme = ~(null < observed - slack)
-    return np.where(np.isnan(observed), np.nan, (1.0 + extreme.sum(0)) / (len(null) + 1.0))
+    return np.count_nonzero(~(null < observed - slack), axis=0)
 
 
 def compute_bootstrap_ci_percentile(boot_stats: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,8 @@ from inference_core.states.base import Array
 def update_params(family: Family, y: Array, mu: Array, weights: Array, params: Array) -> tuple[Array, Array]:
     """Maximum-likelihood parameters (b, k) at given means (b, n), and which lanes have one (b,) bool.
 
-    ``y`` is (n,), or (b, n) with one response a lane; ``weights`` (b, n) are counts times prior weights, ``params`` (b, k)
-    where to start.
+    ``y`` is (n,), or (b, n) with one response a lane; ``weights`` (b, n) are counts times prior weights, ``params``
+    (b, k) where to start.
     """
     if family.name == "negative_binomial":
         theta, usable = _theta(y, mu, weights, params[:, 0])

@@ -148,5 +148,5 @@ def test_what_has_no_stream_is_refused(models):
             open_stream("boot", scheme, m.spec, m.bundle, m.fit_state)
     with pytest.raises(InferenceError, match="scheme='tame'"):
         open_stream("boot", "tame", m.spec, m.bundle, m.fit_state)
-    with pytest.raises(InferenceError, match="how='perm'"):
-        open_stream("perm", None, m.spec, m.bundle, m.fit_state)
+    with pytest.raises(InferenceError, match="how='cv'"):
+        open_stream("cv", None, m.spec, m.bundle, m.fit_state)

@@ -1,0 +1,171 @@
+"""Limits that invert the test: the null values that the draws do not reject, found with the same draws throughout.
+
+For a limit at distance d (in standard errors) on one side of the estimate, the observed statistic h(d) must equal the
+critical value c(d), the k-th most extreme draw with the null model shifted there. h is nearly proportional to d, so
+d <- d c(d) / h(d) converges in a few steps; what does not is bisected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_core.states.base import Array, Frozen
+
+STEPS, CLOSE = 15, 1e-3  # of a standard error
+BISECTIONS, FAR = 30, 1e4
+
+# (hypotheses (T,), null values (T,)) -> observed (T,) and drawn (B, T) statistics
+Evaluate = Callable[[Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InvertedLimits(Frozen):
+    """Limits of q estimates, and their Monte-Carlo standard errors; infinite where no value is rejected."""
+
+    lower: Array
+    upper: Array
+    mcse_lower: Array
+    mcse_upper: Array
+    settled: Array  # (q,) bool
+    steps: int
+
+
+def invert(
+    evaluate: Evaluate,
+    estimate: Array,
+    se: Array,
+    alpha: float,
+    alternative: str,
+    n_draws: int,
+    identity: int | None = None,
+) -> InvertedLimits:
+    """Invert the tests of q numbers.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Statistics at any null values.
+    estimate, se : (q,)
+        Where the search starts, and its unit; NaN gives NaN limits.
+    alpha : float
+        Level of the test.
+    alternative : {"two-sided", "greater", "less"}
+        One-sided tests leave one limit infinite.
+    n_draws : int
+        B, or the number of arrangements.
+    identity : int, optional
+        The draw that is the data, where all arrangements are tried: it is no critical value.
+    """
+    q = len(estimate)
+    rank = critical_rank(alpha, n_draws, exact=identity is not None)
+    lower, upper = np.full(q, -np.inf), np.full(q, np.inf)
+    mcse = np.zeros((2, q))
+    usable = np.flatnonzero(np.isfinite(estimate) & np.isfinite(se) & (se > 0))
+    lower[np.setdiff1d(np.arange(q), usable)] = np.nan
+    upper[np.setdiff1d(np.arange(q), usable)] = np.nan
+    settled = np.ones(q, bool)
+    if rank < 1 or not usable.size:
+        return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, 0)
+    sides = {"two-sided": (-1, 1), "greater": (-1,), "less": (1,)}[alternative]
+    which, side = np.repeat(usable, len(sides)), np.tile(sides, usable.size)
+    search = _Search(evaluate, estimate, se, which, side, alternative == "two-sided", rank, identity)
+    search.run()
+    for i, (j, s) in enumerate(zip(which, side, strict=True)):
+        (lower if s < 0 else upper)[j] = estimate[j] + s * search.d[i] * se[j]
+        mcse[(s + 1) // 2, j] = search.mcse[i] * se[j]
+        settled[j] &= bool(search.settled[i])
+    return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, search.steps)
+
+
+def critical_rank(alpha: float, n_draws: int, exact: bool) -> int:
+    """K: a value is rejected where fewer than k draws, the data aside, are as extreme."""
+    return int(alpha * (n_draws + (0 if exact else 1)) * (1.0 + 1e-12) + 1e-9)
+
+
+class _Search:
+    """T limits at a time, all advanced by the same pass over the draws."""
+
+    def __init__(
+        self, evaluate: Evaluate, estimate: Array, se: Array, which: Array, side: Array, both: bool, rank: int,
+        identity: int | None,
+    ) -> None:  # fmt: skip
+        self.evaluate, self.estimate, self.se = evaluate, estimate, se
+        self.which, self.side, self.both, self.rank, self.identity = which, side, both, rank, identity
+        self.d = np.full(len(which), 2.0)
+        self.inside, self.outside = np.zeros(len(which)), np.full(len(which), np.inf)  # brackets of d
+        self.mcse = np.zeros(len(which))
+        self.settled = np.zeros(len(which), bool)
+        self.steps = 0
+
+    def run(self) -> None:
+        active = np.arange(len(self.which))
+        for _ in range(STEPS):
+            if not active.size:
+                return
+            at = self.d[active]
+            h, c = self._gap(active)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                target = at * c / h
+            lost = ~np.isfinite(target) | ~(h > 0)
+            never = np.isposinf(c) & np.isfinite(h)  # too many draws have nothing to judge by: no value is rejected
+            target = np.where(lost, self._middle(active), target)
+            target = np.clip(target, -FAR, FAR)
+            done = (np.abs(target - at) < CLOSE) & ~lost
+            self.d[active] = np.where(never, np.inf, target)
+            self.settled[active[done | never]] = True
+            active = active[~(done | never)]
+        self._bisect(active)
+
+    def _gap(self, active: Array) -> tuple[Array, Array]:
+        """Observed statistic and critical value, on the side of each limit; brackets follow."""
+        which, side, at = self.which[active], self.side[active], self.d[active]
+        observed, draws = self.evaluate(which, self.estimate[which] + side * at * self.se[which])
+        self.steps += 1
+        if self.identity is not None:
+            draws = np.delete(draws, self.identity, axis=0)
+        h = -side * observed
+        draws = np.abs(draws) if self.both else -side * draws
+        draws = np.where(np.isnan(draws), np.inf, draws)
+        c, spread = critical_value(draws, self.rank, exact=self.identity is not None)
+        out = ~(h <= c)  # a null model without an estimate counts as outside
+        self.outside[active[out]] = np.minimum(self.outside[active[out]], at[out])
+        self.inside[active[~out]] = np.maximum(self.inside[active[~out]], at[~out])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.mcse[active] = np.where(h > 0, spread * np.abs(at / h), np.nan)
+        return h, c
+
+    def _middle(self, active: Array) -> Array:
+        inside, outside = self.inside[active], self.outside[active]
+        return np.where(np.isinf(outside), 2.0 * np.maximum(inside, 1.0), (inside + outside) / 2.0)
+
+    def _bisect(self, active: Array) -> None:
+        for _ in range(BISECTIONS):
+            if not active.size:
+                return
+            self.d[active] = self._middle(active)
+            self._gap(active)
+            width = self.outside[active] - self.inside[active]
+            close = width < CLOSE
+            self.d[active[close]] = self.inside[active[close]]
+            endless = self.inside[active] > FAR
+            self.d[active[endless]] = np.inf
+            self.settled[active[close | endless]] = True
+            active = active[~(close | endless)]
+
+
+def critical_value(draws: Array, rank: int, exact: bool = False) -> tuple[Array, Array]:
+    """The rank-th largest of draws (B, T), and its Monte-Carlo standard error (0 where all arrangements are tried).
+
+    Half the distance between the order statistics one binomial standard deviation above and below.
+    """
+    B = len(draws)
+    share = rank / (B + 1)
+    sd = 0 if exact else max(1, round(np.sqrt(B * share * (1.0 - share))))
+    ranks = np.clip([rank, rank - sd, rank + sd], 1, B)
+    ordered = np.partition(draws, sorted({B - r for r in ranks}), axis=0)
+    c, high, low = (ordered[B - r] for r in ranks)
+    with np.errstate(invalid="ignore"):
+        return c, np.where(np.isfinite(high), (high - low) / 2.0, np.nan) if sd else np.zeros_like(c)

@@ -1,0 +1,418 @@
+"""Permuted and sign-flipped least squares: every draw from two products with an orthonormal basis, no refit.
+
+A draw replaces the whitened response by X0 b0 + P v, where P shuffles rows or flips signs and v is what the scheme
+exchanges. Neither the tested direction G nor the residual maker M = I - QQ' sees X0, so
+
+    t* = G'Pv / sqrt(sum_i d_i (MPv)_i^2)
+
+with d the weights of the standard error: 1/df for the classical one, G_i^2 omega_i for HC0 to HC4, and for Welch the
+cell weights, with M that of the cell means. For a null value theta the exchanged vector is v = v0 + g(theta) v1, so the
+numerator is linear and the squared denominator quadratic in g: five numbers a draw give t* at *every* null value.
+
+Sources: Freedman & Lane (1983) J. Bus. Econ. Stat. 1; ter Braak (1992); Anderson & Robinson (2001) Aust. N.Z. J. Stat.
+43; Winkler et al. (2014) NeuroImage 92; DiCiccio & Romano (2017) JASA 112.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_core.infer.resample.planes import triangle, unpacking
+from inference_core.infer.sandwich import DIVIDES_BY_ONE_MINUS_H, FIXED_ROW, INFLATION
+from inference_core.rng import block_rows
+from inference_core.solvers.threads import one_blas_thread
+from inference_core.states.base import Array, Frozen
+from inference_core.states.inference import DRAW_OK
+
+from .arrangements import Arrangements, Shuffles
+from .hypotheses import Hypothesis
+
+# Doubles of one (chunk, n) array, and the draws a chunk should at least hold while it stays below that.
+CHUNK_VALUES, CHUNK_DRAWS = 1 << 19, 256
+# A residual sum of squares below this share of the total is taken again from the residuals: the difference lost digits.
+SMALL, NOTHING = 1e-4, 1e-24
+N0, N1, ALPHA, BETA, GAMMA = range(5)  # what a draw leaves behind for one hypothesis
+
+
+def chunk_of(m: int) -> int:
+    """Draws of one call, whole blocks of the generator: a few MiB, and enough of them to pay for the call."""
+    size = block_rows(m)
+    while size < CHUNK_DRAWS and 2 * size * m <= CHUNK_VALUES:
+        size *= 2
+    return size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem(Frozen):
+    """A whitened linear model: m rows of positive weight, r estimable columns, X sqrt(w) = basis @ r_factor."""
+
+    design: Array  # (m, r)
+    basis: Array  # (m, r)
+    r_factor: Array  # (r, r)
+    target: Array  # (m,) (y - offset) sqrt(w)
+    root: Array  # (m,) sqrt(w), the column of ones
+    scores: Array  # (r,) basis' target
+    residual: Array  # (m,)
+
+    @classmethod
+    def of(cls, X: Array, y: Array, weights: Array | None, offset: Array | None) -> Problem:
+        """Factorise ``y - offset`` on the full-rank X (m, r); weights are positive."""
+        root = np.ones(len(y)) if weights is None else np.sqrt(weights)
+        design = X * root[:, None]
+        target = (y if offset is None else y - offset) * root
+        basis, r_factor = np.linalg.qr(design)
+        scores = basis.T @ target
+        residual = target - basis @ scores
+        residual -= basis @ (basis.T @ residual)  # once more: the residual's own rounding, not y's
+        return cls(design, basis, r_factor, target, root, scores, residual)
+
+    @property
+    def m(self) -> int:
+        """Rows of positive weight."""
+        return self.basis.shape[0]
+
+    @property
+    def df(self) -> int:
+        """Residual degrees of freedom."""
+        return self.basis.shape[0] - self.basis.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellErrors(Frozen):
+    """A variance of its own in every cell (Welch): the basis of the cell means, and the cells."""
+
+    basis: Array  # (m, s)
+    of_row: Array  # (m,)
+    df: Array  # (cells,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeastSquaresKernel(Frozen):
+    """Statistics of any batch of arrangements; a pure function of them. Built by :func:`least_squares_kernel`.
+
+    q hypotheses; ``vectors`` are what is exchanged, hypothesis j's being ``vectors[base[j]] + at_null[j] *
+    vectors[slope[j]]``.
+    """
+
+    problem: Problem
+    hypotheses: tuple[Hypothesis, ...]
+    vectors: Array  # (v, m)
+    base: tuple[int, ...]
+    slope: tuple[int, ...]  # -1: what is exchanged does not depend on the null value
+    at_null: Array  # (q,) g of the null value
+    per_value: Array  # (q, 2): g = per_value[0] + per_value[1] * theta
+    tested: tuple[Array, ...]  # U (r, k) of each
+    scale: Array  # (q,) L b = scale * G'X b, for k = 1
+    mean: Array  # (q,) what the mean taken out of the response adds to G'Pv
+    weights: Array | None  # (m, q) d of the standard errors; None: classical
+    cells: CellErrors | None
+    inflation: Array | None  # (m,) omega of HC errors, for k > 1
+    observed: Array  # (q,) statistics of the data
+    observed_se: Array  # (q,) NaN for k > 1
+    shuffled: bool
+    keep_parts: bool = False  # refit() then returns the five numbers of each draw instead of t*
+
+    @property
+    def n(self) -> int:
+        """Rows that take part."""
+        return self.problem.m
+
+    @property
+    def p(self) -> int:
+        """Statistics per draw."""
+        return (5 if self.keep_parts else 1) * len(self.hypotheses)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Draws of one call."""
+        return chunk_of(self.n)
+
+    def refit(self, arrangements: Array) -> tuple[Array, Array, Array | None]:
+        """(t* (b, q), status (b,), se* (b, q)) of arrangements (b, m): row numbers, or signs.
+
+        With ``keep_parts`` the first is (b, 5 q), read by :meth:`statistics`.
+        """
+        with one_blas_thread():
+            parts = self.parts(arrangements, slopes=self.keep_parts)
+        status = np.full(len(arrangements), DRAW_OK, np.int8)
+        if self.keep_parts:
+            return parts.reshape(-1, parts.shape[2]).T, status, None
+        t, se = _ratio(parts[:, N0], parts[:, ALPHA])
+        return t.T, status, (se * self.scale[:, None]).T
+
+    def statistics(self, kept: Array, which: Array, values: Array) -> tuple[Array, Array]:
+        """Observed (T,) and drawn (B, T) t-values of hypotheses ``which`` at other null values (T,).
+
+        ``kept`` (B, 5 q) are the numbers that ``refit`` left behind.
+        """
+        parts = kept.reshape(len(kept), len(self.hypotheses), 5)[:, which]
+        g = self.per_value[which, 0] + self.per_value[which, 1] * values - self.at_null[which]
+        square = parts[:, :, ALPHA] + 2.0 * g * parts[:, :, BETA] + g**2 * parts[:, :, GAMMA]
+        t, _ = _ratio(parts[:, :, N0] + g * parts[:, :, N1], np.maximum(square, 0.0))
+        null = np.array([self.hypotheses[j].value[0] for j in which])
+        return self.observed[which] + (null - values) / self.observed_se[which], t
+
+    def exchanged(self, j: int) -> Array:
+        """(m,) the whitened vector that hypothesis ``j`` shuffles or flips."""
+        vector = self.vectors[self.base[j]]
+        return vector if self.slope[j] < 0 else vector + self.at_null[j] * self.vectors[self.slope[j]]
+
+    def parts(self, arrangements: Array, slopes: bool = True) -> Array:
+        """(q, 5, b): numerator, its slope in g, squared denominator, and its slopes, at the null value."""
+        needed = sorted({*self.base, *(s for j, s in enumerate(self.slope) if s >= 0 and (slopes or self.at_null[j]))})
+        place = {v: i for i, v in enumerate(needed)}
+        moved = self._arrange(self.vectors[needed], arrangements)
+        inside = self.problem.basis.T @ moved.transpose(0, 2, 1)  # (v, r, b)
+        left = None if self.weights is None else self._residuals(moved, inside)
+        out = np.zeros((len(self.hypotheses), 5, len(arrangements)))
+        for j, hypothesis in enumerate(self.hypotheses):
+            at, along = place[self.base[j]], place.get(self.slope[j], -1)
+            if hypothesis.k > 1:
+                out[j, N0], out[j, ALPHA] = self._quadratic(j, moved[at], inside[at], left, at), 1.0
+                continue
+            g = self.at_null[j]
+            u = self.tested[j][:, 0]
+            here = inside[at] if along < 0 or not g else inside[at] + g * inside[along]
+            out[j, N0] = u @ here + self.mean[j]
+            if along >= 0:
+                out[j, N1] = u @ inside[along]
+            if left is None:
+                self._classical(out[j], here, inside[along] if along >= 0 else None, moved, at, along, g)
+            else:
+                self._weighted(out[j], left, at, along, g, j)
+        return out
+
+    def _arrange(self, vectors: Array, arrangements: Array) -> Array:
+        if self.shuffled:
+            return np.take(vectors, arrangements, axis=1)
+        return vectors[:, None, :] * arrangements
+
+    def _residuals(self, moved: Array, inside: Array) -> Array:
+        """(v, b, m) what is left of the exchanged vectors outside the design, or outside the cell means."""
+        if self.cells is None:
+            return moved - inside.transpose(0, 2, 1) @ self.problem.basis.T
+        return moved - (moved @ self.cells.basis) @ self.cells.basis.T
+
+    def _classical(
+        self, out: Array, here: Array, there: Array | None, moved: Array, at: int, along: int, g: float
+    ) -> None:
+        df = self.problem.df
+        v0 = moved[at, 0] if along < 0 or not g else moved[at, 0] + g * moved[along, 0]
+        total = float(v0 @ v0)  # the same for every arrangement
+        rest = total - (here**2).sum(0)
+        small = np.flatnonzero(rest < SMALL * total)
+        if small.size:
+            vector = moved[at, small] if along < 0 or not g else moved[at, small] + g * moved[along, small]
+            rest[small] = self._exactly(vector, total)
+        out[ALPHA] = rest / df
+        if there is not None:
+            v1 = moved[along, 0]
+            out[BETA] = (float(v0 @ v1) - (here * there).sum(0)) / df
+            out[GAMMA] = (float(v1 @ v1) - (there**2).sum(0)) / df
+
+    def _exactly(self, vectors: Array, total: float) -> Array:
+        """(b,) residual sums of squares from the residuals themselves; what is rounding of ``total`` is 0."""
+        basis = self.problem.basis
+        for _ in range(2):
+            vectors = vectors - (vectors @ basis) @ basis.T
+        rest = (vectors**2).sum(1)
+        return np.where(rest > NOTHING * total, rest, 0.0)
+
+    def _weighted(self, out: Array, left: Array, at: int, along: int, g: float, j: int) -> None:
+        assert self.weights is not None
+        d = self.weights[:, j]
+        here = left[at] if along < 0 or not g else left[at] + g * left[along]
+        out[ALPHA] = here**2 @ d
+        spread = self.exchanged(j)
+        if along >= 0:
+            out[BETA] = (here * left[along]) @ d
+            out[GAMMA] = left[along] ** 2 @ d
+        out[ALPHA][out[ALPHA] <= NOTHING * float(spread @ spread) * d.max()] = 0.0
+
+    def _quadratic(self, j: int, moved: Array, inside: Array, left: Array | None, at: int) -> Array:
+        """(b,) F of a hypothesis about k > 1 numbers."""
+        u = self.tested[j]
+        numerator = u.T @ inside  # (k, b)
+        if left is None:
+            total = float(moved[0] @ moved[0])
+            rest = total - (inside**2).sum(0)
+            small = np.flatnonzero(rest < SMALL * total)
+            if small.size:
+                rest[small] = self._exactly(moved[small], total)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return (numerator**2).sum(0) / u.shape[1] / (rest / self.problem.df)
+        return quadratic_form(numerator, self._meat(j, left[at])) / u.shape[1]
+
+    def _meat(self, j: int, left: Array) -> Array:
+        """(b, k, k) covariance of G'Pv by the errors asked for."""
+        g = self.problem.basis @ self.tested[j]
+        return robust_meat(g, left, self.inflation, self.cells)
+
+
+def robust_meat(g: Array, left: Array, inflation: Array | None, cells: CellErrors | None) -> Array:
+    """(b, k, k) sum of g_i g_i' omega_i left_i^2, or with the variance of the row's cell."""
+    k = g.shape[1]
+    rows, cols = triangle(k)
+    pairs = g[:, rows] * g[:, cols]
+    if cells is None:
+        pairs = pairs * (1.0 if inflation is None else inflation[:, None])
+    else:
+        pairs = np.stack([np.bincount(cells.of_row, c) for c in pairs.T], 1)
+        pairs = (pairs / cells.df[:, None])[cells.of_row]
+    return (left**2 @ pairs)[:, unpacking(k)]
+
+
+def quadratic_form(numerator: Array, covariance: Array) -> Array:
+    """(b,) u' V^-1 u of u (k, b) and V (b, k, k); NaN where V has no inverse."""
+    u = numerator.T[:, :, None]
+    singular = ~(np.linalg.cond(covariance) < 1e12)
+    safe = np.where(singular[:, None, None], np.eye(covariance.shape[1]), covariance)
+    value = (u * np.linalg.solve(safe, u)).sum((1, 2))
+    return np.where(singular, np.nan, value)
+
+
+def _ratio(numerator: Array, square: Array) -> tuple[Array, Array]:
+    """T and its denominator; where nothing is left to judge by, t is infinite, or NaN if there is nothing to judge."""
+    root = np.sqrt(square)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return numerator / root, root
+
+
+def least_squares_kernel(
+    problem: Problem,
+    hypotheses: list[Hypothesis],
+    scheme: str,
+    errors: str,
+    arrangements: Arrangements,
+    cells: CellErrors | None = None,
+) -> tuple[LeastSquaresKernel, dict[str, str]]:
+    """The kernel of a scheme, and why some hypotheses have no standard error (reason by name); those are left out.
+
+    Parameters
+    ----------
+    scheme : {"freedman_lane", "sign_flip", "ter_braak", "y"}
+    errors : {"iid", "HC0", "HC1", "HC2", "HC3", "HC4", "unequal_var"}
+    cells
+        Of Welch errors.
+    """
+    inflation, fixed = _inflation(problem, errors)
+    geometry = [h.tested(problem.r_factor) for h in hypotheses]
+    refused: dict[str, str] = {}
+    if fixed.size:
+        for h, (u, _) in zip(hypotheses, geometry, strict=True):
+            g = np.abs(problem.basis @ u).max(1)
+            if np.any(g[fixed] > 1e-7 * g.max()):
+                refused[h.name] = f"a row fixes its own value, and {errors} has no standard error"
+    chosen = [j for j, h in enumerate(hypotheses) if h.name not in refused]
+    hypotheses, geometry = [hypotheses[j] for j in chosen], [geometry[j] for j in chosen]
+    exchanged = _exchanged(problem, hypotheses, geometry, scheme)
+    weights = _se_weights(problem, geometry, errors, inflation, cells)
+    observed, se = _observed(problem, hypotheses, geometry, weights, inflation, cells)
+    kernel = LeastSquaresKernel(
+        problem=problem, hypotheses=tuple(hypotheses), **exchanged, tested=tuple(u for u, _ in geometry),
+        scale=np.array([s[0, 0] if h.k == 1 else np.nan for h, (_, s) in zip(hypotheses, geometry, strict=True)]),
+        weights=weights, cells=cells, inflation=inflation, observed=observed, observed_se=se,
+        shuffled=isinstance(arrangements, Shuffles),
+    )  # fmt: skip
+    return kernel, refused
+
+
+def _exchanged(problem: Problem, hypotheses: list[Hypothesis], geometry: list, scheme: str) -> dict:
+    """What each hypothesis exchanges: v0, v1 and g, see :class:`LeastSquaresKernel`."""
+    vectors, base, slope = [problem.residual], [], []
+    q = len(hypotheses)
+    at_null, per_value, mean = np.zeros(q), np.zeros((q, 2)), np.zeros(q)
+    centre = 0.0
+    if scheme == "y":
+        ones = problem.basis.T @ problem.root
+        if np.linalg.norm(ones) >= (1.0 - 1e-12) * np.linalg.norm(problem.root):  # the design absorbs a constant
+            centre = float(problem.root @ problem.target / (problem.root @ problem.root))
+        vectors = [problem.target - centre * problem.root]
+    for j, (h, (u, s)) in enumerate(zip(hypotheses, geometry, strict=True)):
+        if scheme == "y":
+            mean[j] = centre * float(u[:, 0] @ (problem.basis.T @ problem.root)) if h.k == 1 else 0.0
+            shift = -problem.design @ h.direction
+            if h.k > 1:
+                vectors.append(vectors[0] + shift @ h.value)
+            else:
+                vectors.append(shift[:, 0])
+                per_value[j], at_null[j] = (0.0, 1.0), h.value[0]
+        elif scheme == "ter_braak":
+            base.append(0)
+            slope.append(-1)
+            continue
+        else:
+            g = problem.basis @ u
+            size = u.T @ problem.scores
+            if h.k > 1:
+                vectors.append(vectors[0] + g @ (size - np.linalg.solve(s.T, h.value)))
+            else:
+                vectors.append(g[:, 0])
+                per_value[j] = size[0], -1.0 / s[0, 0]
+                at_null[j] = size[0] - h.value[0] / s[0, 0]
+        base.append(len(vectors) - 1 if h.k > 1 else 0)
+        slope.append(-1 if h.k > 1 else len(vectors) - 1)
+    return {
+        "vectors": np.array(vectors), "base": tuple(base), "slope": tuple(slope), "at_null": at_null,
+        "per_value": per_value, "mean": mean,
+    }  # fmt: skip
+
+
+def _inflation(problem: Problem, errors: str) -> tuple[Array | None, Array]:
+    """(m,) omega of an HC kind (None for others), and the rows that leave it undefined."""
+    if errors not in INFLATION:
+        return None, np.zeros(0, int)
+    leverage = (problem.basis**2).sum(1)
+    fixed = np.flatnonzero(leverage > 1.0 - FIXED_ROW) if errors in DIVIDES_BY_ONE_MINUS_H else np.zeros(0, int)
+    leverage[fixed] = 0.0
+    omega = np.array(INFLATION[errors](leverage, problem.m, problem.basis.shape[1]))
+    omega[fixed] = 0.0
+    return omega, fixed
+
+
+def _se_weights(
+    problem: Problem, geometry: list, errors: str, inflation: Array | None, cells: CellErrors | None
+) -> Array | None:
+    """(m, q) d of each squared residual; a column of zeros for k > 1, None for classical errors."""
+    if errors == "iid":
+        return None
+    columns = []
+    for u, _ in geometry:
+        g2 = (problem.basis @ u[:, 0]) ** 2 if u.shape[1] == 1 else np.zeros(problem.m)
+        if cells is not None:
+            columns.append((np.bincount(cells.of_row, g2, minlength=len(cells.df)) / cells.df)[cells.of_row])
+        else:
+            columns.append(g2 if inflation is None else g2 * inflation)
+    return np.column_stack(columns) if columns else np.zeros((problem.m, 0))
+
+
+def _observed(
+    problem: Problem,
+    hypotheses: list[Hypothesis],
+    geometry: list,
+    weights: Array | None,
+    inflation: Array | None,
+    cells: CellErrors | None,
+) -> tuple[Array, Array]:
+    """(q,) t (or F) of the data and the standard errors of L b."""
+    e = problem.residual
+    if cells is not None:
+        e = problem.target - cells.basis @ (cells.basis.T @ problem.target)
+    statistic, se = np.full(len(hypotheses), np.nan), np.full(len(hypotheses), np.nan)
+    scatter = float(e @ e)
+    if scatter <= NOTHING * float(problem.target @ problem.target):
+        return statistic, se  # a perfect fit: nothing to judge by
+    for j, (h, (u, s)) in enumerate(zip(hypotheses, geometry, strict=True)):
+        away = u.T @ problem.scores - np.linalg.solve(s.T, h.value)
+        if h.k == 1:
+            square = scatter / problem.df if weights is None else float(e**2 @ weights[:, j])
+            se[j] = s[0, 0] * np.sqrt(square)
+            statistic[j] = away[0] / np.sqrt(square) if square > 0 else np.nan
+        elif weights is None:
+            statistic[j] = float(away @ away) / h.k / (scatter / problem.df)
+        else:
+            meat = robust_meat(problem.basis @ u, e[None], inflation, cells)
+            statistic[j] = quadratic_form(away[:, None], meat)[0] / h.k
+    return statistic, se

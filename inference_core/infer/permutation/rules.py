@@ -1,0 +1,138 @@
+"""Which scheme a model gets, and which it cannot have."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+
+from inference_core.errors import InferenceError
+from inference_core.infer.request import SCHEMES as _SCHEMES
+from inference_core.infer.sandwich import INFLATION
+from inference_core.states.base import Array
+from inference_core.states.bundle import DataBundle
+from inference_core.states.spec import ModelSpec
+
+from .hypotheses import coefficient_hypotheses, keeps_constant
+
+# By kind of model; the first is the default of an lm. A glm's is chosen by :func:`default_scheme`.
+SCHEMES = MappingProxyType({kind: schemes for (how, kind), schemes in _SCHEMES.items() if how == "perm"})
+SHUFFLING = frozenset({"y", "freedman_lane", "ter_braak"})  # the others flip signs
+
+# What one draw is, in words.
+WORDS = MappingProxyType(
+    {
+        "y": "responses were shuffled",
+        "freedman_lane": "what the other terms leave over was shuffled",
+        "ter_braak": "residuals of the full model were shuffled",
+        "score_flip": "signs of the rows' score contributions were flipped by coin",
+        "sign_flip": "signs of what the other terms leave over were flipped by coin",
+    }
+)
+
+KINDS_OF_ERRORS = ("iid", *INFLATION, "unequal_var")
+
+CANNOT_MOVE_A_MEAN = "permuting cannot move a mean"
+
+
+def default_scheme(spec: ModelSpec, bundle: DataBundle, null: float | Array = 0.0) -> str:
+    """The scheme of ``model.infer(how="perm")`` where none is named.
+
+    Shuffled responses where the null model of a glm is the intercept alone and all rows count alike, which is exact;
+    score flips for every other glm; Freedman and Lane for an lm.
+    """
+    if spec.is_lm:
+        return "freedman_lane"
+    if bundle.rank_info.rank != 2 or bundle.offset is not None or not equal_weights(bundle):
+        return "score_flip"
+    tested = [h for h, keeps in testable(bundle, np.asarray(bundle.rank_info.kept), null) if keeps]
+    return "y" if tested and all(h.value[0] == 0.0 for h in tested) else "score_flip"
+
+
+def testable(bundle: DataBundle, kept: Array, null: float | Array) -> list:
+    """(hypothesis, whether its null model keeps the constant) of every estimable coefficient."""
+    rows = counted_rows(bundle)
+    root = np.ones(rows.size) if bundle.prior_weights is None else np.sqrt(bundle.prior_weights[rows])
+    basis, r_factor = np.linalg.qr(bundle.X[np.ix_(rows, kept)] * root[:, None])
+    ones, length = basis.T @ root, float(np.linalg.norm(root))
+    return [
+        (h, keeps_constant(ones, length, h.tested(r_factor)[0])) for h in coefficient_hypotheses(bundle, kept, null)
+    ]
+
+
+def counted_rows(bundle: DataBundle) -> Array:
+    """Positions of the rows that take part: those of weight 0 do not."""
+    weights = bundle.prior_weights
+    return np.arange(bundle.n) if weights is None else np.flatnonzero(weights > 0)
+
+
+def equal_weights(bundle: DataBundle) -> bool:
+    """Whether all rows that take part have one weight and one number of trials."""
+    weights = bundle.prior_weights
+    if weights is None:
+        return True
+    counted = weights[weights > 0]
+    return bool(np.ptp(counted) == 0.0)
+
+
+def check_scheme(spec: ModelSpec, bundle: DataBundle | None, scheme: str, errors: str, null: float | Array) -> None:
+    """Refuse a scheme that this model cannot have, before anything is drawn.
+
+    Raises
+    ------
+    InferenceError
+        With the scheme that does fit.
+    """
+    kind = "lm" if spec.is_lm else "glm"
+    asked = f".infer(how='perm', scheme={scheme!r})"
+    if scheme not in SCHEMES[kind]:
+        found = f"schemes of {'an lm' if kind == 'lm' else 'a glm'} are {', '.join(SCHEMES[kind])}"
+        if kind == "glm" and scheme in SCHEMES["lm"]:
+            found = f"a {spec.family} model has no residuals that could change places: their variance follows the mean"
+        raise InferenceError(asked=asked, found=found, remedy=f"scheme={SCHEMES[kind][0]!r}")
+    if scheme == "score_flip" and errors != "iid":
+        raise InferenceError(
+            asked=f".infer(how='perm', scheme='score_flip', errors={errors!r})",
+            found="score flips standardise every draw themselves and hold whatever the variance of each row",
+            remedy="leave errors out" + ("; scheme='freedman_lane' takes them" if kind == "lm" else ""),
+        )
+    if errors not in KINDS_OF_ERRORS:
+        raise InferenceError(
+            asked=f".infer(how='perm', errors={errors!r})",
+            found=f"standard errors inside a draw are {', '.join(KINDS_OF_ERRORS)}",
+            remedy="errors='HC3' allows unequal scatter",
+        )
+    if errors == "unequal_var" and kind == "glm":
+        raise InferenceError(
+            asked=".infer(how='perm', errors='unequal_var')",
+            found=f"a {spec.family} model: its variance follows from its mean, not a cell",
+            remedy="leave errors out",
+        )
+    if bundle is not None and scheme == "y":
+        _check_raw(spec, bundle, asked, null)
+
+
+def _check_raw(spec: ModelSpec, bundle: DataBundle, asked: str, null: float | Array) -> None:
+    parts = [
+        ("an offset", bundle.offset is not None),
+        ("unequal trials", bundle.trials is not None and np.ptp(bundle.trials) != 0),
+        ("unequal weights", bundle.weights is not None and not equal_weights(bundle)),
+    ]
+    unlike = [name for name, there in parts if there]
+    better = "scheme='freedman_lane' shuffles residuals" if spec.is_lm else "score_flip keeps each row's exposure"
+    if unlike:
+        raise InferenceError(
+            asked=asked,
+            found=f"{' and '.join(unlike)}: rows are not exchangeable",
+            remedy=better if spec.is_lm else f"scheme='score_flip': {better}",
+        )
+    if spec.is_lm:
+        return
+    tested = [h for h, keeps in testable(bundle, np.asarray(bundle.rank_info.kept), null) if keeps]
+    moved = [h for h in tested if h.value[0] != 0.0]
+    if moved:
+        raise InferenceError(
+            asked=f"{asked} with null={moved[0].value[0]:g} for {moved[0].name}",
+            found="a null value other than 0 is an offset of its own in every row: rows are not exchangeable",
+            remedy="scheme='score_flip'",
+        )
