@@ -298,12 +298,6 @@ def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
             found=f"{request.ci_type} limits come from the draws alone; no standard error takes part",
             remedy=f"ci_type='studentized' takes {request.errors} errors; else leave errors out",
         )
-    if spec.has_random_effects:
-        raise InferenceError(
-            asked=f".infer(how='boot', ci_type='studentized', errors={request.errors!r}) of a mixed model",
-            found="refits of a mixed model carry the standard errors of the model itself",
-            remedy="leave errors out; scheme='cluster' or 'wild' draws whole groups as these errors see them",
-        )
     if request.errors == "unequal_var":
         raise InferenceError(
             asked=".infer(how='boot', ci_type='studentized', errors='unequal_var')",
