@@ -208,7 +208,7 @@ class model(Results):
         ----------
         how : {"asymp", "boot", "perm", "cv", "profile"}
             "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
-            or to data simulated from a linear mixed model. "profile": profile likelihood.
+            or to data simulated from a mixed model (see ``scheme``). "profile": profile likelihood.
             "perm": shuffle or flip signs under the null model of each coefficient, of lm and glm.
             "cv": what each term is worth for prediction, by cross-validation (``m.cv``, ``m.cv_terms``).
         conf_level : float, default 0.95
@@ -239,7 +239,9 @@ class model(Results):
         holdout_group : str, optional
             The column whose groups are held out whole; a mixed model has its outermost grouping factor.
         scheme : str, optional
-            What is drawn anew, or held out. Of how="perm" "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and
+            What is drawn anew, or held out. Of how="boot" and mixed models "parametric" (new effects and noise from the
+            fit), "cluster" (whole groups), and of linear ones "residual" (the fit's own effects and residuals,
+            reflated) and "wild" (signs of whole groups of residuals; coefficients only). Of how="perm" "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and
             "score_flip" (glm too); None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a
             mixed model holds out whole groups; with scheme="rows" it predicts new rows of known groups.
         repeats : int, default 1
