@@ -241,9 +241,10 @@ class model(Results):
         scheme : str, optional
             What is drawn anew, or held out. Of how="boot" and mixed models "parametric" (new effects and noise from the
             fit), "cluster" (whole groups), and of linear ones "residual" (the fit's own effects and residuals,
-            reflated) and "wild" (signs of whole groups of residuals; coefficients only). Of how="perm" "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and
-            "score_flip" (glm too); None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a
-            mixed model holds out whole groups; with scheme="rows" it predicts new rows of known groups.
+            reflated) and "wild" (signs of whole groups of residuals; coefficients only). Of how="perm"
+            "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and "score_flip" (glm too); None picks by the model, and
+            the table names it. Of how="cv" "rows" or "groups": a mixed model holds out whole groups; with scheme="rows"
+            it predicts new rows of known groups.
         repeats : int, default 1
             How many times how="cv" divides the rows.
         verbose : bool
