@@ -2,8 +2,9 @@
 
 For a linear mixed model the bread is its own (X'V^-1X)^-1 and the residuals are marginal, y - Xb; for lm and glm V is
 the inverse of the working weights, and a glm has its working residuals: in both the estimate stays what it is, and only
-its covariance no longer rests on V being right. As in R's clubSandwich, where the target of CR2 is V. Source: Bell &
-McCaffrey (2002), Survey Methodology 28; Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36.
+its covariance no longer rests on V being right. As in R's clubSandwich with V for CR2's target, but that the root in
+CR2 is taken with each row in units of its own SD (R: of the response), so that how weights are written changes nothing.
+Source: Bell & McCaffrey (2002), Survey Methodology 28; Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36.
 """
 
 from __future__ import annotations
