@@ -51,13 +51,12 @@ def model_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[st
 
 
 def _mixed_summary(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> dict[str, Any]:
-    """``criterion`` is the REML criterion or -2 logLik, as lme4; R2 and ICC are Nakagawa's, of linear models."""
-    shares = variance_shares(bundle, fit) if spec.is_lmer else None
+    """``criterion`` is the REML criterion or -2 logLik, as lme4; R2 and ICC are Nakagawa's, null where undefined."""
+    shares = variance_shares(bundle, fit, spec)
+    found = {"r2_marginal": shares.r2_marginal, "r2_conditional": shares.r2_conditional, "icc": shares.icc}
     return {
         "method": spec.method, "criterion": fit.criterion, "is_singular": fit.is_singular,
-        "r2_marginal": None if shares is None else shares.r2_marginal,
-        "r2_conditional": None if shares is None else shares.r2_conditional,
-        "icc": None if shares is None else shares.icc,
+        **{name: value if np.isfinite(value) else None for name, value in found.items()},
         "converged": fit.converged, "n_iter": fit.n_iter,
     }  # fmt: skip
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.states import Array, DataBundle, FitState, REInfo
+from inference_core.families import Family, get_family, with_params
+from inference_core.states import Array, DataBundle, FitState, ModelSpec, REInfo
 
 if TYPE_CHECKING:
     import polars as pl
+
+_LATENT = MappingProxyType({"logit": np.pi**2 / 3.0, "probit": 1.0, "cloglog": np.pi**2 / 6.0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +94,11 @@ def random_variance(bundle: DataBundle, fit: FitState) -> float:
 
 @dataclass(frozen=True, slots=True)
 class VarianceShares:
-    """Where the variance of a Gaussian mixed model goes."""
+    """Where the variance of a mixed model goes, in squared units of the link."""
 
     fixed: float  # variance of the fixed part over the rows (n - 1)
     random: float  # mean variance of the random part
-    residual: float
+    residual: float  # sigma^2, or what the family's own spread is worth: see ``observation_variance``
 
     @property
     def r2_marginal(self) -> float:
@@ -112,16 +116,51 @@ class VarianceShares:
         return self.random / (self.random + self.residual)
 
 
-def variance_shares(bundle: DataBundle, fit: FitState) -> VarianceShares:
+def variance_shares(bundle: DataBundle, fit: FitState, spec: ModelSpec | None = None) -> VarianceShares:
     """R2 and ICC come from here and nowhere else.
 
-    The offset is no part of the variance explained. Source: Nakagawa, Johnson & Schielzeth (2017), J. R. Soc.
-    Interface 14.
+    The offset is no part of the variance explained. ``spec`` tells family and link; without it the model is a linear
+    one. Source: Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14.
+
+    Raises
+    ------
+    InferenceError
+        The model has no random effects.
     """
-    if fit.fitted_marginal is None:
-        raise InferenceError("shares of variance", "the model has no random effects", "use its R2")
-    fixed = fit.fitted_marginal if bundle.offset is None else fit.fitted_marginal - bundle.offset
-    return VarianceShares(float(np.var(fixed, ddof=1)), random_variance(bundle, fit), fit.sigma**2)
+    random = random_variance(bundle, fit)
+    kept = np.isfinite(fit.coef)
+    fixed = float(np.var(bundle.X[:, kept] @ fit.coef[kept], ddof=1))
+    if spec is None or spec.is_lmer:
+        return VarianceShares(fixed, random, fit.sigma**2)
+    weights = bundle.prior_weights
+    y = bundle.y if weights is None else bundle.y[weights > 0]
+    family = with_params(get_family(spec.family, spec.link), fit.family_params)
+    return VarianceShares(fixed, random, observation_variance(family, float(np.mean(y)), fit.dispersion))
+
+
+def observation_variance(family: Family, mean: float, dispersion: float) -> float:
+    """What the spread of single responses around their mean is worth on the scale of the link.
+
+    Of the binomial the variance of the latent variable: pi^2 / 3 for logit, 1 for probit, pi^2 / 6 for cloglog, whatever
+    the number of trials; NaN for cauchit, which has none. With a log link ln(1 + phi V(mean) / mean^2), the variance of
+    the log of a lognormal response with these moments; else phi V(mean) g'(mean)^2 by the delta method.
+
+    Parameters
+    ----------
+    family : Family
+        At its parameters: theta of the negative binomial takes part in V.
+    mean : float
+        Where it is measured: the mean of the responses.
+    dispersion : float
+        phi, 1 where the family fixes it.
+    """
+    if family.name == "binomial":
+        return _LATENT.get(family.link.name, float("nan"))
+    with np.errstate(all="ignore"):
+        variance = dispersion * float(family.variance(np.array(mean)))
+        if family.link.name == "log":
+            return float(np.log1p(variance / mean**2))
+        return variance / float(family.link.derivative(family.link.link(np.array(mean)))) ** 2
 
 
 def random_effects(bundle: DataBundle) -> REInfo:

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from inference_core.fit.varcomp import variance_components, variance_shares
-from inference_core.states import DataBundle, FitState
+from inference_core.states import DataBundle, FitState, ModelSpec
 from inference_core.states.profile import ProfileState
 from inference_core.states.varying import VaryingSpreadState
 
 from .profile import profile_limits
 
 
-def varying_spread_state(bundle: DataBundle, fit: FitState) -> VaryingSpreadState:
-    """Variances, SDs and correlations of a fitted linear mixed model, the residual last.
+def varying_spread_state(bundle: DataBundle, fit: FitState, spec: ModelSpec | None = None) -> VaryingSpreadState:
+    """Variances, SDs and correlations of a fitted mixed model, the residual last; ``spec`` None is a linear one.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def varying_spread_state(bundle: DataBundle, fit: FitState) -> VaryingSpreadStat
             if c.group != "Residual":
                 tau2[f"{c.group}.{c.term}"] = c.vcov
     frame = pl.DataFrame(rows, schema=["group", "term", "metric", "estimate"], orient="row")
-    return VaryingSpreadState(frame, fit.sigma**2, tau2, rho, variance_shares(bundle, fit).icc)
+    return VaryingSpreadState(frame, fit.sigma**2, tau2, rho, variance_shares(bundle, fit, spec).icc)
 
 
 def augment_spread_with_profile_ci(

@@ -105,7 +105,8 @@ def test_equals_numeric_derivatives(formula, family, loglik):
 @pytest.mark.parametrize(
     ("formula", "family", "n_agq"),
     [
-        ("count ~ x + (x | g)", "poisson", 1), ("count ~ x + (1 | g)", "poisson", 7), ("time ~ x + (1 | g)", "gamma", 1),
+        ("count ~ x + (x | g)", "poisson", 1), ("count ~ x + (1 | g)", "poisson", 7),
+        ("time ~ x + (1 | g)", "gamma", 1),
         ("time ~ x + (1 | g)", "gamma", 5), ("spread ~ x + (1 | g)", "negative_binomial", 1),
         ("count ~ x + (1 | g/inner)", "poisson", 1),
     ],
