@@ -141,9 +141,9 @@ def variance_shares(bundle: DataBundle, fit: FitState, spec: ModelSpec | None = 
 def observation_variance(family: Family, mean: float, dispersion: float) -> float:
     """What the spread of single responses around their mean is worth on the scale of the link.
 
-    Of the binomial the variance of the latent variable: pi^2 / 3 for logit, 1 for probit, pi^2 / 6 for cloglog, whatever
-    the number of trials; NaN for cauchit, which has none. With a log link ln(1 + phi V(mean) / mean^2), the variance of
-    the log of a lognormal response with these moments; else phi V(mean) g'(mean)^2 by the delta method.
+    Of the binomial the variance of the latent variable, whatever the number of trials: pi^2 / 3 for logit, 1 for
+    probit, pi^2 / 6 for cloglog; NaN for cauchit, which has none. With a log link ln(1 + phi V(mean) / mean^2), the
+    variance of the log of a lognormal response with these moments; else phi V(mean) g'(mean)^2 by the delta method.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def _profile(ask: dict[str, Any]) -> InferResult:
     profile = compute_profile_inference(spec, bundle, fit, **{name: ask[name] for name in wanted})
     spread = None
     if spec.has_random_effects:
-        spread = augment_spread_with_profile_ci(varying_spread_state(bundle, fit), profile, profile.conf_level)
+        spread = augment_spread_with_profile_ci(varying_spread_state(bundle, fit, spec), profile, profile.conf_level)
     return InferResult(params_inference=profile_table(profile, bundle), profile=profile, varying_spread=spread)
 
 

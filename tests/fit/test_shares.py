@@ -32,8 +32,8 @@ def test_cbpp_as_in_r():
 
 
 def test_counts_as_in_r():
-    """R: gt <- grouseticks; gt$H <- as.numeric(scale(gt$HEIGHT)); g <- glmer(TICKS ~ YEAR + H + (1|BROOD), gt, poisson);
-    the same with log(1 + 1/mean(gt$TICKS)) in place of pi^2/3.
+    """R: gt <- grouseticks; gt$H <- as.numeric(scale(gt$HEIGHT));
+    g <- glmer(TICKS ~ YEAR + H + (1|BROOD), gt, poisson); the same with log(1 + 1/mean(gt$TICKS)) in place of pi^2/3.
     """
     data = load_dataset("grouseticks")
     data = data.with_columns(
@@ -100,6 +100,7 @@ def test_the_offset_explains_nothing_and_slopes_count():
     data = pl.DataFrame({"g": g, "x": x, "y": y, "o": o})
     spec, bundle, fit = fitted("y ~ x + offset(o) + (x || g)", data, "poisson")
     s = variance_shares(bundle, fit, spec)
+    assert fit.theta is not None
     a, b = fit.theta
     assert s.fixed == pytest.approx(np.var(bundle.X @ fit.coef, ddof=1), rel=1e-12)
     assert s.random == pytest.approx(a**2 + b**2 * np.mean(x**2), rel=1e-12)
