@@ -17,6 +17,7 @@ from .lm import lm_fit, lm_influence, lm_nulls
 from .mixed import glmer_fit, lmer_fit, ranef
 from .mixed_inference import lm_cluster_robust, lmer_cluster_robust, lmer_df
 from .monte_carlo import mc_bootmer_parametric, mc_bootstrap_cases
+from .permutation import freedman_lane, mc_permutation_y, permutation, permutation_exact
 from .robust import robust_errors
 from .welch import welch_k_group, welch_two_group
 
@@ -36,6 +37,10 @@ ANSWERS = {
     "resample.residual_wild_bootstrap": residual_wild_bootstrap,
     "mc.bootstrap_cases": mc_bootstrap_cases,
     "lm.cluster_robust": lm_cluster_robust,
+    "resample.permutation": permutation,
+    "resample.permutation_exact": permutation_exact,
+    "resample.permutation_freedman_lane": freedman_lane,
+    "mc.permutation_y": mc_permutation_y,
     "lmer.fit": lmer_fit,
     "lmer.ranef": ranef,
     "lmer.df": lmer_df,
