@@ -53,7 +53,7 @@ class MixedDf:
             raise InferenceError(
                 asked,
                 "a variance of this large model is 0, and the dense matrices that would need are too large",
-                "use Satterthwaite's, or leave the term out",
+                "leave errors out for Satterthwaite's, or leave the term out",
             )
         if isinstance(self.moves, Information):
             return KenwardRoger.of(self.moves)

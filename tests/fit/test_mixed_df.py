@@ -142,15 +142,14 @@ def test_a_balanced_random_slope_counts_groups():
 def test_several_rows_against_lmertest(pytestconfig):
     """The last term of a type III table is the F of its own coefficients."""
     from tests.reference.adapter import load_cases
-    from tests.reference.adapter.mixed import bundle_of
 
     seen = 0
     for case in load_cases(pytestconfig.getoption("reference")):
         if case.quantity != "lmer.anova":
             continue
-        spec, bundle = bundle_of(case)
-        fit = fit_lmer(spec, bundle)
-        df = mixed_df(spec, bundle, fit)
+        m = case.fitted()
+        bundle, fit = m.bundle, m.fit_state
+        df = mixed_df(m.spec, bundle, fit)
         last = np.flatnonzero(np.asarray(bundle.term_of_column) == max(bundle.term_of_column))
         L = np.eye(bundle.p)[last]
         for name, vcov, joint in (
@@ -238,6 +237,52 @@ def test_the_specified_function():
     found = compute_satterthwaite_emm_df(bundle, fit, spec, L)
     assert found.shape == (2,) and np.isnan(found[1])
     np.testing.assert_allclose(found[0], 9.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "weights"),
+    [("y ~ arm + x + (x | g)", None), ("y ~ arm * x + (1 | g)", "w"), ("y ~ arm + x + (1 | g) + (0 + x | h)", "w")],
+)
+def test_the_specified_function_on_random_contrasts(formula, weights):
+    """Against second differences of the REML deviance and first differences of (X'V^-1X)^-1, V formed in full."""
+    rng = np.random.default_rng(11)
+    frame = balanced(12, 8, seed=2).with_columns(
+        h=pl.Series(rng.integers(0, 7, 96).astype(str)), w=pl.Series(rng.uniform(0.5, 2.0, 96))
+    )
+    frame = frame.with_columns(y=pl.col("y") + pl.col("x") * pl.Series(rng.normal(size=7)[frame["h"].cast(pl.Int64)]))
+    spec, bundle, fit = fitted(formula, frame, weights=weights)
+    re, X, y = bundle.re_metadata, bundle.X, bundle.y
+    Z, noise = re.z_matrix().toarray(), np.ones(96) if weights is None else 1.0 / bundle.weights
+
+    def covariance_at(x):
+        blocks = [np.kron(np.eye(b.n_levels), T) for b, T in zip(re.blocks, re.t_matrices(x[:-1]), strict=True)]
+        parts = np.split(Z, np.cumsum([b.q for b in re.blocks])[:-1], axis=1)
+        V = np.diag(noise) + sum((P @ B) @ (P @ B).T for P, B in zip(parts, blocks, strict=True))
+        return np.exp(2 * x[-1]) * V
+
+    def deviance(x):
+        V = covariance_at(x)
+        S = X.T @ np.linalg.solve(V, X)
+        e = y - X @ np.linalg.solve(S, X.T @ np.linalg.solve(V, y))
+        return np.linalg.slogdet(V)[1] + np.linalg.slogdet(S)[1] + e @ np.linalg.solve(V, e)
+
+    def spread(x):
+        return np.linalg.inv(X.T @ np.linalg.solve(covariance_at(x), X))
+
+    x, h = np.append(fit.theta, np.log(fit.sigma)), 1e-4
+    steps = h * np.eye(x.size)
+    H = [
+        [(deviance(x + a + b) - deviance(x + a - b) - deviance(x - a + b) + deviance(x - a - b)) / (4 * h * h)
+         for a in steps] for b in steps
+    ]  # fmt: skip
+    A = 2 * np.linalg.inv(np.array(H))
+    L = rng.normal(size=(5, bundle.p))
+    J = [(spread(x + a) - spread(x - a)) / (2 * h) for a in steps]
+    g = np.array([[row @ j @ row for j in J] for row in L])
+    v = np.einsum("mp,pq,mq->m", L, spread(x), L)
+    wanted = 2 * v**2 / np.einsum("mi,ij,mj->m", g, A, g)
+    # second differences of a deviance near 400 with h = 1e-4: some 1e-5 of rounding in the Hessian
+    np.testing.assert_allclose(compute_satterthwaite_emm_df(bundle, fit, spec, L), wanted, rtol=5e-4)
 
 
 def test_refusals():
