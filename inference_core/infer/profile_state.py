@@ -122,7 +122,9 @@ def _read(profile: ProfileState, name: str, zeta: Array, value: Array, at: float
 
 
 def _is_bound(name: str, value: float, side: int) -> bool:
-    return (name.startswith("sd_") and side == 0 and value == 0.0) or (name.startswith("cor_") and abs(value) == 1.0)
+    return (name.startswith("sd_") and side == 0 and value == 0.0) or (
+        name.startswith("cor_") and abs(value) > 1.0 - 1e-9 and (value > 0) == (side == 1)
+    )
 
 
 def _limit(traces: Traces, j: int, label: Label, side: int, cut: float) -> tuple[float, bool]:

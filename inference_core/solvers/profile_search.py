@@ -22,7 +22,9 @@ from .profile_curve import Curve
 
 _STEP_CAP = 0.5  # largest move of one search coordinate in a Newton step
 _SETTLED = 1e-5  # Newton step, in conditional standard errors, after which what is left is its square
-_SETTLED_LEARNT = 1e-7  # the same where the Hessian is learnt on the way, and convergence slower
+_NEARLY = 1e-4  # the same where the Hessian is learnt on the way, before one step with the exact one
+_KICKS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])  # how far along a way down a minimum is looked for
+_RENEW = 10  # iteration that computes a learnt Hessian anew
 _SADDLE = 1e-6  # an eigenvalue below minus this share of the largest is a way down
 _SMALLEST = 1 / 64  # share of a zeta step below which a lane is given up
 _MAX_ITER = 25
@@ -40,7 +42,7 @@ class Height(NamedTuple):
 
     deviance: Array  # (B,)
     gradient: Array  # (B, d)
-    hessian: Array | None  # (B, d, d); None where it is costly, see ``Surface.hessian``
+    hessian: Array | None  # (B, d, d); None where it is costly and was not asked for
 
 
 class Surface(Protocol):
@@ -56,12 +58,8 @@ class Surface(Protocol):
     positive: Array  # (P,) bool: SDs, whose range ends at 0
     between: Callable[[], None]  # called between the batches of a long evaluation
 
-    def evaluate(self, z: Array, which: Array) -> Height:
-        """The deviance at z (B, d) in the coordinates of targets ``which`` (B,)."""
-        ...
-
-    def hessian(self, z: Array, which: Array) -> Array:
-        """(B, d, d) where ``evaluate`` gives none."""
+    def evaluate(self, z: Array, which: Array, exact: bool = False) -> Height:
+        """The deviance at z (B, d) in the coordinates of targets ``which`` (B,); its Hessian if cheap or ``exact``."""
         ...
 
     def target(self, z: Array, which: Array) -> tuple[Array, Array, Array]:
@@ -294,7 +292,7 @@ class ProfileSearch:
         at, way_down = self._newton(z, mu, H, which, zeta)
         saddle = np.flatnonzero(at.ok & np.any(way_down != 0.0, axis=1))
         if saddle.size:
-            kicked = at.z[saddle] + 0.2 * way_down[saddle]
+            kicked = self._kicked(at, saddle, way_down[saddle], which)
             again, still = self._newton(kicked, at.mu[saddle], at.H[saddle], which[saddle], zeta[saddle])
             good = again.ok & ~np.any(still != 0.0, axis=1)
             at.ok[saddle] = good
@@ -302,72 +300,94 @@ class ProfileSearch:
                 old[saddle[good]] = new[good]
         return at
 
+    def _kicked(self, at: _Solved, i: Array, way: Array, which: Array) -> Array:
+        """Lanes i moved along their way down, to where D - mu h is lowest among some distances."""
+        d = way.shape[1]
+        points = at.z[i, None, :] + _KICKS[:, None] * way[:, None, :]
+        lanes = np.repeat(which[i], _KICKS.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            flat = points.reshape(-1, d)
+            height = self.surface.evaluate(flat, lanes).deviance - np.repeat(at.mu[i], _KICKS.size) * (
+                self.surface.target(flat, lanes)[0]
+            )
+        height = np.where(np.isfinite(height), height, np.inf).reshape(i.size, -1)
+        return points[np.arange(i.size), np.argmin(height, axis=1)]
+
     def _newton(self, z: Array, mu: Array, H: Array, which: Array, zeta: Array) -> tuple[_Solved, Array]:
         s = self.surface
         B, d = z.shape
-        z, mu, H = z.copy(), mu.copy(), H.copy()
-        out = _Solved(z, mu, np.zeros((B, d)), np.zeros(B), H, np.zeros(B, dtype=bool))
+        out = _Solved(z.copy(), mu.copy(), np.zeros((B, d)), np.zeros(B), H.copy(), np.zeros(B, dtype=bool))
         lost, way_down = np.zeros(B, dtype=bool), np.zeros((B, d))
-        before: Array | None = None  # gradients and points of the last evaluation, for Hessians that are learnt
+        before = np.full((2, B, d), np.nan)  # last points and gradients, for Hessians that are learnt
+        learnt = False
         for iteration in range(_MAX_ITER):
             i = np.flatnonzero(~out.ok & ~lost)
             if not i.size:
                 break
             self._pulse()
-            at = s.evaluate(z[i], which[i])
-            with np.errstate(over="ignore", invalid="ignore"):
-                _, g, Hh = s.target(z[i], which[i])
+            at = s.evaluate(out.z[i], which[i], exact=iteration == _RENEW)
             if at.hessian is not None:
-                H[i] = at.hessian
-            else:
-                if before is not None:
-                    _learn(H, i, z[i] - before[0][i], at.gradient - before[1][i])
-                else:
-                    before = np.zeros((2, B, d))
-                if iteration == 10:
-                    H[i] = s.hessian(z[i], which[i])
-                before[0][i], before[1][i] = z[i], at.gradient
-            J, r = np.zeros((i.size, d + 1, d + 1)), np.zeros((i.size, d + 1, 2))
-            lagrangian = H[i] - mu[i, None, None] * Hh
-            J[:, :d, :d], J[:, :d, d], J[:, d, :d] = lagrangian, -g, at.gradient
-            r[:, :d, 0] = at.gradient - mu[i, None] * g
-            r[:, d, 0] = at.deviance - (s.deviance + zeta[i] ** 2)
-            r[:, d, 1] = 2.0 * zeta[i]
-            step = _solve_each(J, r)
-            bad = ~np.all(np.isfinite(step), axis=(1, 2))
+                out.H[i] = at.hessian
+            elif iteration:
+                _learn(out.H, i, out.z[i] - before[0, i], at.gradient - before[1, i])
+            learnt |= at.hessian is None
+            before[0, i], before[1, i] = out.z[i], at.gradient
+            move, bad = self._move(out, i, at, which, zeta)
             lost[i[bad]] = True
-            step[bad] = 0.0
-            move = step[:, :, 0]
-            size = np.abs(move[:, :d]).max(axis=1)
-            move *= np.minimum(1.0, _STEP_CAP * s.reach[which[i]] / np.maximum(size, 1e-300))[:, None]
-            z[i] -= move[:, :d]
-            mu[i] -= move[:, d]
-            out.dz[i], out.dmu[i] = step[:, :d, 1], step[:, d, 1]
-            size = (np.abs(move[:, :d]) * self._stiffness[which[i]]).max(axis=1)
-            settled = _SETTLED if at.hessian is not None else _SETTLED_LEARNT
-            done = ~bad & (size < settled) & (np.abs(r[:, d, 0]) < 10.0 * settled)
-            done &= np.abs(move[:, d]) <= settled * np.abs(mu[i])
-            if done.any():
-                there = i[done]
-                out.ok[there] = True
-                if at.hessian is None:
-                    self._tangents(out, there, which, zeta, at.gradient[done])
-                    lagrangian[done] = H[there] - mu[there, None, None] * Hh[done]
-                way_down[there] = _descent(lagrangian[done], g[done])
+            done = ~bad & (move < (_NEARLY if learnt else _SETTLED))
+            out.ok[i[done]] = True
+            if done.any() and not learnt:
+                way_down[i[done]] = self._way_down(out, i[done], which)
+        if learnt:
+            self._finish(out, which, zeta)
+            i = np.flatnonzero(out.ok)
+            way_down[i] = self._way_down(out, i, which)
         return out, way_down
 
-    def _tangents(self, out: _Solved, at: Array, which: Array, zeta: Array, gradient: Array) -> None:
-        """The exact Hessian where lanes have settled, and how the solution moves there."""
-        H = self.surface.hessian(out.z[at], which[at])
-        _, g, Hh = self.surface.target(out.z[at], which[at])
-        d = g.shape[1]
-        J, r = np.zeros((at.size, d + 1, d + 1)), np.zeros((at.size, d + 1, 1))
-        J[:, :d, :d], J[:, :d, d], J[:, d, :d] = H - out.mu[at, None, None] * Hh, -g, gradient
-        r[:, d, 0] = 2.0 * zeta[at]
-        move = _solve_each(J, r)[:, :, 0]
-        out.H[at], out.dz[at], out.dmu[at] = H, move[:, :d], move[:, d]
+    def _finish(self, out: _Solved, which: Array, zeta: Array) -> None:
+        """Exact Newton steps for lanes whose Hessian was learnt: usually one."""
+        i = np.flatnonzero(out.ok)
+        for _ in range(3):
+            if not i.size:
+                return
+            self._pulse()
+            at = self.surface.evaluate(out.z[i], which[i], exact=True)
+            assert at.hessian is not None
+            out.H[i] = at.hessian
+            move, bad = self._move(out, i, at, which, zeta)
+            out.ok[i[bad]] = False
+            i = i[~bad & ~(move < 3.0 * _NEARLY)]
+        out.ok[i] = False
 
-    # ---- the result --------------------------------------------------------------------------------------------
+    def _move(self, out: _Solved, i: Array, at: Height, which: Array, zeta: Array) -> tuple[Array, Array]:
+        """One Newton step of lanes i; its size in standard errors (and relative, of mu), and which have none."""
+        s, d = self.surface, out.z.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            _, g, Hh = s.target(out.z[i], which[i])
+        mu = out.mu[i]
+        J, r = np.zeros((i.size, d + 1, d + 1)), np.zeros((i.size, d + 1, 2))
+        J[:, :d, :d], J[:, :d, d], J[:, d, :d] = out.H[i] - mu[:, None, None] * Hh, -g, at.gradient
+        r[:, :d, 0] = at.gradient - mu[:, None] * g
+        r[:, d, 0] = at.deviance - (s.deviance + zeta[i] ** 2)
+        r[:, d, 1] = 2.0 * zeta[i]  # how the solution moves with zeta
+        step = _solve_each(J, r)
+        bad = ~np.all(np.isfinite(step), axis=(1, 2))
+        step[bad] = 0.0
+        move = step[:, :, 0]
+        size = np.abs(move[:, :d]).max(axis=1)
+        move *= np.minimum(1.0, _STEP_CAP * s.reach[which[i]] / np.maximum(size, 1e-300))[:, None]
+        out.z[i] -= move[:, :d]
+        out.mu[i] -= move[:, d]
+        out.dz[i], out.dmu[i] = step[:, :d, 1], step[:, d, 1]
+        size = (np.abs(move[:, :d]) * self._stiffness[which[i]]).max(axis=1)
+        return np.maximum(size, np.abs(move[:, d]) / np.maximum(np.abs(mu), 1e-300)), bad
+
+    def _way_down(self, out: _Solved, i: Array, which: Array) -> Array:
+        """(len(i), d) unit direction along which D falls with the target held; zeros at a minimum."""
+        _, g, Hh = self.surface.target(out.z[i], which[i])
+        return _descent(out.H[i] - out.mu[i, None, None] * Hh, g)
+
+    # ---- between the points --------------------------------------------------------------------------------
 
     def _refine(self, lanes: _Lanes, reach: float) -> None:
         """Points between points, until quintics through them are as good as a search."""

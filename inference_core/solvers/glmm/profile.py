@@ -56,11 +56,13 @@ class GlmmSurface:
         self.positive = targets.kind == RATIO
         z = x[s]
         self._steps = np.full(s.size, _STEP)
-        H = self.hessian(z[None], np.zeros(1, dtype=int))[0]
+        deviance, _, modes = self._evaluate(z[None])
+        self.deviance = float(deviance[0])
+        H = self._hessian(z[None], modes)[0][0]
         spread = np.sqrt(2.0 * np.clip(np.diagonal(np.linalg.pinv(H, hermitian=True)), 1e-12, 1e6))
         self._steps = np.clip(_STEP * spread, 1e-6, 1e-2)
-        H = self._learn_modes(z)
-        self.deviance = float(self.evaluate(z[None], np.zeros(1, dtype=int)).deviance[0])
+        H, around = (part[0] for part in self._hessian(z[None], modes))
+        self._moves = (around[: s.size] - around[s.size :]) / (2.0 * self._steps[:, None])
         self.optimum, self.curvature = np.tile(z, (P, 1)), np.tile(H, (P, 1, 1))
         self.unit, self.reach = np.ones(P), np.ones(P)
         self.estimate = self.report(z[None], np.zeros(1, dtype=int))[0]
@@ -72,42 +74,49 @@ class GlmmSurface:
         x[:, self.problem.searched] = z
         return x
 
-    def evaluate(self, z: Array, which: Array) -> Height:
+    def evaluate(self, z: Array, which: Array, exact: bool = False) -> Height:
         """See ``Surface``."""
-        deviance, gradient, _ = self._evaluate(z)
-        return Height(deviance, gradient, None)
+        deviance, gradient, u = self._evaluate(z)
+        return Height(deviance, gradient, self._hessian(z, u)[0] if exact else None)
 
-    def _evaluate(self, z: Array) -> tuple[Array, Array, Array]:
-        """Deviance (B,), gradient (B, d) and modes (B, q)."""
+    def _evaluate(self, z: Array, start: Array | None = None) -> tuple[Array, Array, Array]:
+        """Deviance (B,), gradient (B, d) and modes (B, q); modes may start at (B, q)."""
         step = max(1, int(_NUMBERS // max(self.problem.design.n, 1)))
         parts = []
         for at in range(0, z.shape[0], step):
             if at:
                 self.between()
             some = z[at : at + step]
-            u = self._u + (some - self._x[self.problem.searched]) @ self._moves
-            found = self.problem.evaluate(self.full(some), u)
-            assert found.gradient is not None
-            parts.append((found.deviance, found.gradient, found.u))
+            if start is None:
+                u = self._u + (some - self._x[self.problem.searched]) @ self._moves
+            else:
+                u = start[at : at + step]
+            parts.append(self._batch(some, u))
         deviance, gradient, u = (np.concatenate(column) for column in zip(*parts, strict=True))
         return deviance, gradient, u
 
-    def hessian(self, z: Array, which: Array) -> Array:
-        """See ``Surface``."""
-        B, d = z.shape
-        moved = np.diag(self._steps)
-        points = np.concatenate([z[:, None, :] + moved, z[:, None, :] - moved], axis=1)
-        gradient = self._evaluate(points.reshape(-1, d))[1].reshape(B, 2, d, d)
-        H = (gradient[:, 0] - gradient[:, 1]) / (2.0 * self._steps[:, None])
-        return 0.5 * (H + np.swapaxes(H, 1, 2))
+    def _batch(self, z: Array, u: Array) -> tuple[Array, Array, Array]:
+        try:
+            found = self.problem.evaluate(self.full(z), u)
+        except np.linalg.LinAlgError:  # one point beyond all means spoils the stack
+            if z.shape[0] == 1:
+                return np.full(1, np.nan), np.full(z.shape, np.nan), u
+            parts = [self._batch(z[[i]], u[[i]]) for i in range(z.shape[0])]
+            deviance, gradient, modes = (np.concatenate(column) for column in zip(*parts, strict=True))
+            return deviance, gradient, modes
+        assert found.gradient is not None
+        return found.deviance, found.gradient, found.u
 
-    def _learn_modes(self, z: Array) -> Array:
-        moved = np.diag(self._steps)
-        _, gradient, u = self._evaluate(np.concatenate([z + moved, z - moved]))
-        d = z.size
-        self._moves = (u[:d] - u[d:]) / (2.0 * self._steps[:, None])
-        H = (gradient[:d] - gradient[d:]) / (2.0 * self._steps[:, None])
-        return 0.5 * (H + H.T)
+    def _hessian(self, z: Array, u: Array) -> tuple[Array, Array]:
+        """Hessians (B, d, d) at z (B, d) with modes u (B, q), and the modes (B, 2 d, q) of the points around."""
+        B, d = z.shape
+        moved, along = np.diag(self._steps), self._moves * self._steps[:, None]
+        points = z[:, None, :] + np.concatenate([moved, -moved])
+        starts = u[:, None, :] + np.concatenate([along, -along])
+        _, gradient, modes = self._evaluate(points.reshape(-1, d), starts.reshape(B * 2 * d, -1))
+        gradient = gradient.reshape(B, 2, d, d)
+        H = (gradient[:, 0] - gradient[:, 1]) / (2.0 * self._steps[:, None])
+        return 0.5 * (H + np.swapaxes(H, 1, 2)), modes.reshape(B, 2 * d, -1)
 
     def target(self, z: Array, which: Array) -> tuple[Array, Array, Array]:
         """See ``Surface``."""

@@ -55,7 +55,7 @@ class LmmSurface:
         self._theta_hessian = best.hessian[0, : q - 1, : q - 1]
         self.edge = np.array([self._edge(j) for j in range(P)])
 
-    def evaluate(self, z: Array, which: Array) -> Height:
+    def evaluate(self, z: Array, which: Array, exact: bool = False) -> Height:
         """See ``Surface``."""
         q = self.x.size
         at = held_deviance(self.kernel, z[:, :q], self.targets.held[which], z[:, q])
@@ -64,12 +64,6 @@ class LmmSurface:
         H[:, :q, :q], H[:, q, q] = at.hessian, at.dd_value
         H[:, q, :q] = H[:, :q, q] = at.d_value_x
         return Height(at.deviance, gradient, H)
-
-    def hessian(self, z: Array, which: Array) -> Array:
-        """See ``Surface``."""
-        H = self.evaluate(z, which).hessian
-        assert H is not None
-        return H
 
     def target(self, z: Array, which: Array) -> tuple[Array, Array, Array]:
         """See ``Surface``."""
