@@ -96,8 +96,8 @@ def compute_params_bootstrap_mixed(
     Notes
     -----
     Limits of an SD rest on normal random effects: where these are skewed, more groups do not help. Expanded limits
-    (Hesterberg 2015, The American Statistician 69) take Satterthwaite's degrees of freedom, for whole groups J - 1 and
-    the factor J / (J - 1), for flipped ones those of CR2.
+    (Hesterberg 2015, The American Statistician 69) take Satterthwaite's degrees of freedom; for whole groups, drawn or
+    flipped, J - 1, and for those drawn the factor J / (J - 1) of a variance, which CR2 gives to those flipped.
     """
     from .resample.mixed_limits import refuse_interval
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from inference_core.errors import InferenceError
 from inference_core.fit.mixed_df import mixed_df
-from inference_core.infer.cluster_robust import cluster_robust
 from inference_core.rng import RNG
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
@@ -47,11 +46,12 @@ def wild(spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any) -> 
     """Whole groups of adjusted residuals with random signs; coefficients only."""
     asked = "a wild bootstrap"
     kernel, common = _begin(asked, spec, bundle, fit, with_spread=False, **options)
-    draws = WildDraws.of(kernel, fit, WholeGroups.outermost(kernel.problem, asked, FEWEST))
+    groups = WholeGroups.outermost(kernel.problem, asked, FEWEST)
+    draws = WildDraws.of(kernel, fit, groups)
     return DrawStream(
         kernel=kernel, scheme="wild", drawn=draws.simulate, inflation=1.0,
         responses=partial(kernel.response, bundle=bundle, simulate=draws.simulate),
-        interval_df=partial(_cr2, spec, bundle, fit), **common,
+        interval_df=partial(_between_groups, kernel, groups.J), **common,
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def cluster(spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any) 
     J = kernel.groups.J
     return DrawStream(
         kernel=kernel, scheme="cluster", drawn=kernel.counts, inflation=J / (J - 1.0), rows_of=kernel.drawn_rows,
-        interval_df=partial(_between_groups, kernel), **common,
+        interval_df=partial(_between_groups, base, J), **common,
     )  # fmt: skip
 
 
@@ -99,14 +99,8 @@ def _satterthwaite(kernel: LmerKernel, spec: ModelSpec, bundle: DataBundle, fit:
     return _widened(mixed_df(spec, bundle, fit).satterthwaite(), kernel)
 
 
-def _between_groups(kernel: ClusterKernel) -> Array:
-    return _widened(np.full(kernel.p, kernel.groups.J - 1.0), kernel.base)
-
-
-def _cr2(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> Array:
-    """Those of the CR2 covariance, which the draws have by construction."""
-    df = cluster_robust(spec, bundle, fit, "CR2").df()
-    return np.where(df > 0, df, np.inf)
+def _between_groups(kernel: LmerKernel, J: int) -> Array:
+    return _widened(np.full(kernel.p, J - 1.0), kernel)
 
 
 def _widened(df: Array, kernel: LmerKernel) -> Array:
