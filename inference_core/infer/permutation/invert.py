@@ -31,6 +31,7 @@ class InvertedLimits(Frozen):
     mcse_upper: Array
     settled: Array  # (q,) bool
     steps: int
+    least: float = 0.0  # the smallest p that all arrangements can give; 0 for random draws
 
 
 def invert(
@@ -71,13 +72,16 @@ def invert(
         return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, 0)
     sides = {"two-sided": (-1, 1), "greater": (-1,), "less": (1,)}[alternative]
     which, side = np.repeat(usable, len(sides)), np.tile(sides, usable.size)
-    search = _Search(evaluate, estimate, se, which, side, alternative == "two-sided", rank, identity)
+    search = _Search(evaluate, estimate, se, which, side, alternative == "two-sided", rank)
+    if identity is not None:
+        search.set_apart(identity)
     search.run()
     for i, (j, s) in enumerate(zip(which, side, strict=True)):
         (lower if s < 0 else upper)[j] = estimate[j] + s * search.d[i] * se[j]
         mcse[(s + 1) // 2, j] = search.mcse[i] * se[j]
         settled[j] &= bool(search.settled[i])
-    return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, search.steps)
+    least = 0.0 if search.same is None else float(search.same.sum(0).max()) / n_draws
+    return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, search.steps, least)
 
 
 def critical_rank(alpha: float, n_draws: int, exact: bool) -> int:
@@ -89,19 +93,37 @@ class _Search:
     """T limits at a time, all advanced by the same pass over the draws."""
 
     def __init__(
-        self, evaluate: Evaluate, estimate: Array, se: Array, which: Array, side: Array, both: bool, rank: int,
-        identity: int | None,
-    ) -> None:  # fmt: skip
+        self, evaluate: Evaluate, estimate: Array, se: Array, which: Array, side: Array, both: bool, rank: int
+    ) -> None:
         self.evaluate, self.estimate, self.se = evaluate, estimate, se
-        self.which, self.side, self.both, self.rank, self.identity = which, side, both, rank, identity
+        self.which, self.side, self.both = which, side, both
+        self.rank = np.full(len(which), rank)
+        self.same: Array | None = None  # (B, T) arrangements that are the data, or as good as
         self.d = np.full(len(which), 2.0)
         self.inside, self.outside = np.zeros(len(which)), np.full(len(which), np.inf)  # brackets of d
         self.mcse = np.zeros(len(which))
         self.settled = np.zeros(len(which), bool)
         self.steps = 0
 
+    def set_apart(self, identity: int) -> None:
+        """Leave out the data, and arrangements that say the same as the data at every null value.
+
+        All signs flipped, or two groups of one size in each other's place, always tie with the data in a two-sided
+        test; as a critical value they would bound nothing. Each counts towards p, so the rank falls by one.
+        """
+        everyone = np.arange(len(self.which))
+        self.same = np.ones(1, bool)
+        for d in (1.37, 2.71):  # two values that nothing else ties at
+            self.d[:] = d
+            observed, draws = self._statistics(everyone)
+            self.same = self.same & (np.abs(draws - observed) <= 1e-9 * np.abs(observed))
+        self.same[identity] = True
+        self.rank -= self.same.sum(0) - 1
+        self.d[:] = np.where(self.rank >= 1, 2.0, np.inf)
+        self.settled[self.rank < 1] = True
+
     def run(self) -> None:
-        active = np.arange(len(self.which))
+        active = np.flatnonzero(self.rank >= 1)
         for _ in range(STEPS):
             if not active.size:
                 return
@@ -121,21 +143,25 @@ class _Search:
 
     def _gap(self, active: Array) -> tuple[Array, Array]:
         """Observed statistic and critical value, on the side of each limit; brackets follow."""
-        which, side, at = self.which[active], self.side[active], self.d[active]
-        observed, draws = self.evaluate(which, self.estimate[which] + side * at * self.se[which])
+        at = self.d[active]
+        h, draws = self._statistics(active)
         self.steps += 1
-        if self.identity is not None:
-            draws = np.delete(draws, self.identity, axis=0)
-        h = -side * observed
-        draws = np.abs(draws) if self.both else -side * draws
-        draws = np.where(np.isnan(draws), np.inf, draws)
-        c, spread = critical_value(draws, self.rank, exact=self.identity is not None)
+        if self.same is not None:
+            draws = np.where(self.same[:, active], -np.inf, draws)
+        c, spread = critical_values(draws, self.rank[active], exact=self.same is not None)
         out = ~(h <= c)  # a null model without an estimate counts as outside
         self.outside[active[out]] = np.minimum(self.outside[active[out]], at[out])
         self.inside[active[~out]] = np.maximum(self.inside[active[~out]], at[~out])
         with np.errstate(divide="ignore", invalid="ignore"):
             self.mcse[active] = np.where(h > 0, spread * np.abs(at / h), np.nan)
         return h, c
+
+    def _statistics(self, active: Array) -> tuple[Array, Array]:
+        """Observed (T,) and drawn (B, T), the larger the more extreme."""
+        which, side = self.which[active], self.side[active]
+        observed, draws = self.evaluate(which, self.estimate[which] + side * self.d[active] * self.se[which])
+        draws = np.abs(draws) if self.both else -side * draws
+        return -side * observed, np.where(np.isnan(draws), np.inf, draws)
 
     def _middle(self, active: Array) -> Array:
         inside, outside = self.inside[active], self.outside[active]
@@ -156,16 +182,16 @@ class _Search:
             active = active[~(close | endless)]
 
 
-def critical_value(draws: Array, rank: int, exact: bool = False) -> tuple[Array, Array]:
-    """The rank-th largest of draws (B, T), and its Monte-Carlo standard error (0 where all arrangements are tried).
+def critical_values(draws: Array, rank: Array, exact: bool = False) -> tuple[Array, Array]:
+    """The rank-th largest of each column of draws (B, T), and its Monte-Carlo standard error (0 if ``exact``).
 
     Half the distance between the order statistics one binomial standard deviation above and below.
     """
     B = len(draws)
     share = rank / (B + 1)
-    sd = 0 if exact else max(1, round(np.sqrt(B * share * (1.0 - share))))
+    sd = np.zeros_like(rank) if exact else np.maximum(1, np.rint(np.sqrt(B * share * (1.0 - share)))).astype(int)
     ranks = np.clip([rank, rank - sd, rank + sd], 1, B)
-    ordered = np.partition(draws, sorted({B - r for r in ranks}), axis=0)
-    c, high, low = (ordered[B - r] for r in ranks)
+    ordered = np.partition(draws, np.unique(B - ranks), axis=0)
+    c, high, low = np.take_along_axis(ordered, B - ranks, axis=0)
     with np.errstate(invalid="ignore"):
-        return c, np.where(np.isfinite(high), (high - low) / 2.0, np.nan) if sd else np.zeros_like(c)
+        return c, np.zeros_like(c) if exact else np.where(np.isfinite(high), (high - low) / 2.0, np.nan)

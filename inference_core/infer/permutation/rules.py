@@ -105,7 +105,7 @@ def check_scheme(spec: ModelSpec, bundle: DataBundle | None, scheme: str, errors
     if errors == "unequal_var" and kind == "glm":
         raise InferenceError(
             asked=".infer(how='perm', errors='unequal_var')",
-            found=f"a {spec.family} model: its variance follows from its mean, not a cell",
+            found=f"a {spec.family} model with {spec.link} link: its variance follows from its mean, not a cell",
             remedy="leave errors out",
         )
     if bundle is not None and scheme == "y":

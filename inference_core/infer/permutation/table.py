@@ -164,7 +164,7 @@ def compute_params_permutation(
         perm_samples=samples,
         draw_status=draws.status if save_resamples else None,
         exact=exact,
-        notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short),
+        notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short, 1.0 - level),
     )
 
 
@@ -281,6 +281,7 @@ def _notes(
     limits: InvertedLimits,
     exact: bool,
     short: str,
+    alpha: float,
 ) -> tuple[str, ...]:
     notes = []
     if exact:
@@ -303,6 +304,8 @@ def _notes(
         notes.append("no limits: the fit itself has no estimate; the p-values need none")
     elif not spec.is_lm and stream.scheme == "y":
         notes.append("limits take the shuffled z-values at 0 for those at every other value")
+    if limits.least > alpha * (1.0 + 1e-12) and not short:
+        notes.append(f"all arrangements together give no p below {limits.least:.3g}: they cannot reach level {alpha:.4g}")
     unsettled = [name for name, fine in zip(stream.names, limits.settled, strict=True) if not fine]
     if unsettled:
         notes.append(f"the search for the limits of {', '.join(unsettled)} did not settle")
