@@ -7,7 +7,7 @@ replaces that reference once, after it has succeeded. A failed or interrupted op
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from .fit import fit_model
 from .formula import parse_formula
 from .infer.request import UNSET, check_fit_request, check_infer_request
 from .results import ModelState, Results
+from .states import MeeState
 
 if TYPE_CHECKING:
+    from .infer.dispatch import InferResult
     from .infer.resample.stream import DrawStream
 
 _BACKENDS = ("auto", "numpy")
@@ -273,7 +275,9 @@ class model(Results):
             "progress": progress, "cancel": cancel,
         }  # fmt: skip
         typed = _given(given) | unknown
-        checked = check_infer_request(how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle)
+        checked = check_infer_request(
+            how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle, names=self._row_names(state)
+        )
         result = dispatch_infer(
             **checked.dispatch_arguments(),
             last_op=state.last_op,
@@ -283,16 +287,98 @@ class model(Results):
             data=self.data,
             holdout_group_ids=checked.groups(self.data, state.spec, state.bundle),
             link_override=None,
-            mee=None,
+            mee=state.mee,
             pred=None,
             simulations=None,
             varying_spread=None,
             is_mixed=state.spec.has_random_effects,
         )
-        self._state = replace(
+        self._state = self._after(state, result)
+        return self
+
+    @staticmethod
+    def _after(state: ModelState, result: InferResult) -> ModelState:
+        """The state with what one inference found; what it has nothing to say about stays."""
+        if result.mee is not None:
+            return replace(state, mee=result.mee, resamples=result.resamples)
+        return replace(
             state, inference=result.params_inference, resamples=result.resamples, profile=result.profile,
             spread=result.varying_spread, cv=result.cv,
         )  # fmt: skip
+
+    @staticmethod
+    def _row_names(state: ModelState) -> tuple[str, ...] | None:
+        if state.last_op != "explore" or not isinstance(state.mee, MeeState):
+            return None
+        from .infer.mee_bootstrap import row_names
+
+        return row_names(state.mee)
+
+    def explore(
+        self,
+        what: str,
+        *,
+        by: str | Sequence[str] | None = None,
+        effect_scale: str | None = None,
+        how: str | None = None,
+        weights: str | Mapping[str, Any] = "equal",
+        p_adjust: str = "none",
+        comparison: str = "difference",
+        average_on: str = "link",
+    ) -> model:
+        """Ask for marginal means, slopes or contrasts; ``infer()`` then gives them intervals.
+
+        Parameters
+        ----------
+        what : str
+            ``"group"``: means. ``"x"``: the slope of a number. ``"pairwise(group) ~ sex"``: differences within each
+            sex. ``"x@[1, 2]"``, ``"x@range(3)"``, ``"x@quantile(3)"``: means at values. ``"group[(A + B) - C]"``:
+            comparisons written out. ``"pairwise(a):pairwise(b)"``: differences of differences. Also revpairwise,
+            sequential, treatment(x, ref = A), sum, helmert, poly(x, 2) and slope(x@[1, 2]).
+        by : str or sequence of str, optional
+            Conditions beside those after ``~``.
+        effect_scale : {"response", "link"}, optional
+            The response scale; "link" is the default where the formula transforms the response.
+        how : {"mem", "ame"}, optional
+            "mem": at a reference grid, with other numbers at their mean. "ame": averages over the rows of the data, in
+            each of which the named columns are set. Slopes on a curved scale are averaged if nothing is said.
+        weights : str or mapping
+            How factors that are not named are averaged on a grid: equal, proportional, outer, cells, flat, or
+            ``{"factor": {"level": weight}}``.
+        p_adjust : str
+            none, tukey, mvt, bonferroni, holm, sidak, fdr or scheffe; of p-values and limits alike.
+        comparison : {"difference", "ratio", "odds_ratio"}
+            Of contrasts on the response scale.
+        average_on : {"link", "response"}
+            Where factors are averaged on a grid: before the inverse link, as emmeans does, or after.
+
+        Returns
+        -------
+        model
+            The same object; read ``m.effects``.
+
+        Raises
+        ------
+        FormulaError
+            The text cannot be read; the message points at the character.
+        InferenceError
+            Options that do not go together.
+
+        Examples
+        --------
+        >>> from inference_core import load_dataset, model
+        >>> m = model("breaks ~ wool * tension", load_dataset("warpbreaks")).fit()
+        >>> m.explore("pairwise(tension)", p_adjust="tukey").infer().effects["contrast"].to_list()
+        ['L - M', 'L - H', 'M - H']
+        """
+        from .marginal import explore
+
+        state = self._fitted("explore()")
+        mee = explore(
+            state.spec, state.bundle, self._require_fit(state), self.data, what, by=by, effect_scale=effect_scale,
+            how=how, weights=weights, p_adjust=p_adjust, comparison=comparison, average_on=average_on,
+        )  # fmt: skip
+        self._state = replace(state, mee=mee, last_op="explore")
         return self
 
     def draw_stream(

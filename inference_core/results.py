@@ -10,11 +10,11 @@ import polars as pl
 
 from . import tables
 from .errors import InferenceCoreError, InferenceError
-from .states import CVState, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+from .states import CVState, DataBundle, FitState, InferenceState, MeeState, ModelSpec, ResamplesState
 
 if TYPE_CHECKING:
     from .states.inference import SimulationInferenceState
-    from .states.marginal import JointTestState, MeeState
+    from .states.marginal import JointTestState
     from .states.prediction import PredictionState
     from .states.profile import ProfileState
     from .states.varying import VaryingSpreadState, VaryingState
@@ -127,6 +127,17 @@ class Results:
         """Every held-out prediction: ``repeat, fold, row, observed, prediction, residual``; rows count from 0."""
         return tables.cv_predictions_table(self._cross_validated("cv_predictions"))
 
+    @property
+    def effects(self) -> pl.DataFrame:
+        """What the last ``explore()`` asked for: labels, ``estimate``; after ``infer()`` also ``se`` to ``p_value``.
+
+        Columns of labels come first: ``contrast`` or the focal column, ``term`` for a slope, then the conditions.
+        """
+        state = self._fitted("effects")
+        if state.mee is None:
+            raise InferenceError("m.effects", "nothing was explored", 'explore("pairwise(group)") first')
+        return tables.effects_table(state.mee)
+
     def _cross_validated(self, asked: str) -> CVState:
         state = self._fitted(asked)
         if state.cv is None:
@@ -225,6 +236,8 @@ class Results:
         head = f"model({self.formula!r}): {kind}, {rows}"
         if state.fit is None:
             return f"{head}, not fitted"
+        if state.last_op == "explore" and isinstance(state.mee, MeeState):
+            return "\n".join([head, *_effects_lines(state.mee)])
         lines = [head, tables.text_table(self.params), *state.fit.messages]
         if spec.has_random_effects:
             lines.insert(2, tables.text_table(self.varying_spread))
@@ -253,6 +266,15 @@ class Results:
     def _require_fit(state: ModelState) -> FitState:
         assert state.fit is not None  # _fitted() has looked
         return state.fit
+
+
+def _effects_lines(mee: MeeState) -> list[str]:
+    scale = "" if mee.effect_scale == "response" else ", link scale"
+    lines = [f"explore({mee.explore_formula!r}): {mee.type}{scale}"]
+    if mee.inference is not None:
+        lines.append(f"{_how_words(mee.inference)}, {mee.adjusted}")
+    lines += [tables.text_table(tables.effects_table(mee)), *mee.notes]
+    return lines + (list(mee.inference.notes) if mee.inference is not None else [])
 
 
 def _how_words(inference: InferenceState) -> str:

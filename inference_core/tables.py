@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from .states import DRAW_REASONS, CVState, DataBundle, FitState, InferenceState, ModelSpec, ResamplesState
+from .states import (
+    DRAW_REASONS,
+    CVState,
+    DataBundle,
+    FitState,
+    InferenceState,
+    JointTestState,
+    MeeState,
+    ModelSpec,
+    ResamplesState,
+)
 
 if TYPE_CHECKING:
     from .states.varying import VaryingSpreadState, VaryingState
@@ -38,6 +48,17 @@ def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | 
         for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
             frame[name] = _column(getattr(inference, name), p)
     return pl.DataFrame(frame)
+
+
+def effects_table(mee: MeeState | JointTestState) -> pl.DataFrame:
+    """One row per effect: its labels, then ``estimate``; with inference also ``se`` to ``p_value``, as ``params``."""
+    assert isinstance(mee, MeeState)
+    m = len(mee.estimate)
+    numbers: dict[str, object] = {"estimate": _column(mee.estimate, m)}
+    if mee.inference is not None:
+        for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
+            numbers[name] = _column(getattr(mee.inference, name), m)
+    return pl.concat([mee.grid, pl.DataFrame(numbers)], how="horizontal")
 
 
 Limits = tuple[list[float], list[float]] | None

@@ -93,8 +93,25 @@ def _cross_validation(ask: dict[str, Any]) -> InferResult:
     return InferResult(params_inference=inference, cv=cv)
 
 
+_MEE_ARGUMENTS = (
+    "how", "mee", "spec", "bundle", "fit", "data", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm",
+    "ci_type", "seed", "save_resamples", "scheme", "n_jobs", "verbose", "progress", "cancel", "cluster",
+)  # fmt: skip
+
+
+def _after_explore(ask: dict[str, Any]) -> InferResult:
+    if ask["how"] == "profile":
+        return _profile(ask)
+    from .mee import infer_mee
+
+    mee, resamples = infer_mee(**{name: ask[name] for name in _MEE_ARGUMENTS})
+    return InferResult(mee=mee, resamples=resamples if ask["save_resamples"] else None)
+
+
 # To add an operation: its function here, its cells in ``cells.BUILT``.
-AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingProxyType({"fit": _after_fit})
+AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingProxyType(
+    {"fit": _after_fit, "explore": _after_explore}
+)
 
 
 def dispatch_infer(

@@ -6,7 +6,7 @@ argument, says what stands in the way, and gives the nearest thing that works.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -142,6 +142,7 @@ def check_infer_request(
     spec: ModelSpec,
     bundle: DataBundle | None = None,
     last_op: str | None = "fit",
+    names: Sequence[str] | None = None,
 ) -> InferRequest:
     """Turn what was typed into a request, or refuse it.
 
@@ -155,6 +156,8 @@ def check_infer_request(
         The model; the bundle is needed to check ``null`` and weights against it.
     last_op : str
         fit, explore, predict or simulate.
+    names : sequence of str, optional
+        What the rows of the table are called, for ``null``; the coefficients if not given.
 
     Raises
     ------
@@ -170,18 +173,22 @@ def check_infer_request(
     request = replace(
         InferRequest(how=how, given=frozenset(given)), **{k: v for k, v in values.items() if v is not None}
     )
-    request = _resolve(request, values, spec, bundle)
+    request = _resolve(request, values, spec, bundle, names)
     for rule in _RULES:
         rule(request, spec, bundle)
     return request
 
 
 def _resolve(
-    request: InferRequest, values: Mapping[str, Any], spec: ModelSpec, bundle: DataBundle | None
+    request: InferRequest,
+    values: Mapping[str, Any],
+    spec: ModelSpec,
+    bundle: DataBundle | None,
+    names: Sequence[str] | None,
 ) -> InferRequest:
     """Fill in what depends on the model."""
     kind = model_kind(spec)
-    null = request.null if bundle is None else resolve_null(request.null, bundle.X_names)
+    null = request.null if bundle is None else resolve_null(request.null, names or bundle.X_names)
     schemes = SCHEMES.get((request.how, kind), ())
     if request.how == "cv" and request.holdout_group is not None:
         schemes = ("groups",)
