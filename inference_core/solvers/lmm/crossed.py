@@ -14,27 +14,83 @@ from functools import cached_property
 
 import numpy as np
 
+from inference_core.errors import FitError
 from inference_core.states import Array
 
 from .crossed_design import CrossedDesign, Sums
-from .crossed_map import LevelMap, level_map
+from .crossed_map import LevelMap, PairMap, level_map
 from .crossed_rest import DenseRest, Rest, left
+from .crossed_sparse import SparsePlan, SparseRest
 from .newton import Evaluation
+from .sparse_symbolic import analyse
 
+SPARSE_FROM = 500  # columns of the rest from which a sparse factor may pay
+SPARSE_SHARE = 0.05  # of the square that C may fill for a sparse factor to be tried
+SPARSE_GAIN = 0.2  # multiplications of a sparse factor relative to q2^3 below which it is taken
+DENSE_COPIES = 5  # dense (q2, q2) arrays that are alive together: C, M, its factor, its inverse, T M^-1 T'
+SPARSE_COPIES = 3  # arrays of the length of the fronts alive together, positions included
+MAX_BYTES = 4 * 2**30
 _TINY = 1e-7  # whitened T_aa below which K is read off this far from 0: it is even in T_aa, so the error is its square
 
 
 @dataclass(frozen=True, eq=False)
 class CrossedKernel:
-    """A design and the map that eliminates its leading term."""
+    """A design, the map that eliminates its leading term, and how the rest is factored.
+
+    Raises
+    ------
+    FitError
+        When it is first used: neither a dense nor a sparse factor of the rest fits ``MAX_BYTES``.
+    """
 
     design: CrossedDesign
+
+    @cached_property
+    def plan(self) -> SparsePlan | None:
+        """The sparse way where it is the cheaper one, None for the dense one."""
+        d = self.design
+        q2, dense_bytes = d.q2, 8 * DENSE_COPIES * d.q2**2
+        found = None
+        if q2 >= SPARSE_FROM and d.meetings.fits:
+            levels = PairMap.of(d.meetings, q2, d.cross)
+            if levels.i.size < SPARSE_SHARE * q2**2:
+                most = min(MAX_BYTES, dense_bytes) // (8 * SPARSE_COPIES)
+                symbolic = analyse(levels.i, levels.j, q2, most)
+                if symbolic is not None and (symbolic.work < SPARSE_GAIN * q2**3 or dense_bytes > MAX_BYTES):
+                    found = SparsePlan(levels, symbolic, tuple(d.slots[t] for t in d.others))
+        if found is None and dense_bytes > MAX_BYTES:
+            raise FitError(
+                f"a mixed model of {len(d.terms)} grouping terms",
+                f"{q2:,} random effects beside those of the largest term, which meet in so many ways that their factor "
+                f"would take {dense_bytes / 2**30:.1f} GiB and more; up to {MAX_BYTES / 2**30:.0f} GiB are taken",
+                "leave the second largest grouping factor out, or its slopes; or fit a part of its levels",
+            )
+        return found
 
     @cached_property
     def levels(self) -> LevelMap:
         """From blocks of the leading term to the rest."""
         d = self.design
-        return level_map(d.meetings, d.q2, d.cross)
+        return level_map(d.meetings, d.q2, d.cross) if self.plan is None else self.plan.levels
+
+    def rest(self, Q: Array, T: Sequence[Array]) -> Rest:
+        """The rest at one theta."""
+        d = self.design
+        others = [T[t] for t in d.others]
+        if self.plan is not None:
+            return SparseRest(self.plan, Q, others)
+        return DenseRest(self.levels, Q, others, [d.slots[t] for t in d.others])
+
+    def lanes(self, Y: Array, *, reml: bool = True) -> CrossedLanes:
+        """One lane per response: Y (B, n), the offset already taken off."""
+        return CrossedLanes(self, reml, self.design.sums(Y))
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one evaluation, to an order of magnitude."""
+        d = self.design
+        factor = d.q2**3 if self.plan is None else self.plan.symbolic.work
+        return factor + 4 * min(d.meetings.n_pairs, d.meetings.n_levels * d.q2**2) + 50 * d.n
 
     @property
     def x_factor(self) -> Array:
@@ -44,21 +100,6 @@ class CrossedKernel:
     def theta_inside(self, T: Sequence[Array]) -> Array:
         """(B, m) search coordinates of T_t (B, k, k) given in the units of the data."""
         return self.design.theta_inside(T)
-
-    @property
-    def work(self) -> int:
-        """Multiplications of one evaluation, to an order of magnitude."""
-        d = self.design
-        return d.q2**3 + 4 * min(d.meetings.n_pairs, d.meetings.n_levels * d.q2**2) + 50 * d.n
-
-    def rest(self, Q: Array, T: Sequence[Array]) -> Rest:
-        """The rest at one theta."""
-        d = self.design
-        return DenseRest(self.levels, Q, [T[t] for t in d.others], [d.slots[t] for t in d.others])
-
-    def lanes(self, Y: Array, *, reml: bool = True) -> CrossedLanes:
-        """One lane per response: Y (B, n), the offset already taken off."""
-        return CrossedLanes(self, reml, self.design.sums(Y))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

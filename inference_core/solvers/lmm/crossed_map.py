@@ -44,6 +44,11 @@ class Meetings:
         count = np.diff(self.indptr).astype(np.int64)
         return int(np.sum(count * (count + 1) // 2))
 
+    @property
+    def fits(self) -> bool:
+        """Whether a sparse map of them stays within ``MAX_PAIRS``."""
+        return self.n_pairs * (self.k * (self.k + 1) // 2) <= MAX_PAIRS
+
     def matrix(self, q2: int) -> Any:
         """(J1 k1, q2) scipy csr."""
         import scipy.sparse as sp
@@ -195,10 +200,7 @@ class ProductMap:
 
 def level_map(meetings: Meetings, q2: int, cross: Any) -> LevelMap:
     """The map for these meetings: sparse where they are few."""
-    planes = meetings.k * (meetings.k + 1) // 2
-    if meetings.n_pairs * planes <= MAX_PAIRS:
-        return PairMap.of(meetings, q2, cross)
-    return ProductMap.of(meetings, q2, cross)
+    return (PairMap if meetings.fits else ProductMap).of(meetings, q2, cross)
 
 
 def _upper(k: int) -> list[tuple[int, int]]:

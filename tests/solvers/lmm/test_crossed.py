@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference_core.solvers.lmm import crossed_map
+from inference_core.errors import FitError
+from inference_core.solvers.lmm import crossed, crossed_map
 from inference_core.solvers.lmm.crossed import CrossedKernel
 from inference_core.solvers.lmm.crossed_design import CrossedDesign
 from inference_core.solvers.lmm.crossed_fit import fit_crossed, replicate_crossed
@@ -21,6 +22,18 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def by(way, monkeypatch):
+    """Make small models go the way of large ones."""
+    if way == "products":
+        monkeypatch.setattr(crossed_map, "MAX_PAIRS", 0)
+        monkeypatch.setattr(crossed_map, "_CHUNK", 64)
+    if way == "sparse":
+        monkeypatch.setattr(crossed, "SPARSE_FROM", 0)
+        monkeypatch.setattr(crossed, "SPARSE_SHARE", 2.0)
+        monkeypatch.setattr(crossed, "SPARSE_GAIN", np.inf)
+        monkeypatch.setattr(crossed, "DENSE_COPIES", 1000)
+
+
 def pair(d, reml):
     dense = DenseDesign.of(d.X, d.terms, d.weights).lanes(d.y, reml=reml)
     return dense, CrossedKernel(CrossedDesign.of(d.X, d.terms, d.weights)).lanes(d.y, reml=reml)
@@ -28,12 +41,11 @@ def pair(d, reml):
 
 @pytest.mark.parametrize(("effects", "kind"), SHAPES)
 @pytest.mark.parametrize("reml", [True, False])
-@pytest.mark.parametrize("sparse", [True, False])
-def test_deviance_and_gradient_equal_dense_algebra(effects, kind, reml, sparse, monkeypatch):
-    if not sparse:
-        monkeypatch.setattr(crossed_map, "MAX_PAIRS", 0)
-        monkeypatch.setattr(crossed_map, "_CHUNK", 64)
+@pytest.mark.parametrize("way", ["pairs", "products", "sparse"])
+def test_deviance_and_gradient_equal_dense_algebra(effects, kind, reml, way, monkeypatch):
+    by(way, monkeypatch)
     dense, ours = pair(draw_crossed(3, effects, kind), reml)
+    assert (ours.kernel.plan is not None) == (way == "sparse")
     for scale in (1.0, 1e-4, 1e-9, 0.0):
         theta = scale * np.random.default_rng(1).standard_normal((2, dense.design.n_theta))
         both = dense.take(np.zeros(2, int)).evaluate(theta), ours.take(np.zeros(2, int)).evaluate(theta)
@@ -85,8 +97,9 @@ def test_average_information_is_the_mean_of_observed_and_expected(reml):
 
 
 @pytest.mark.parametrize(("effects", "kind"), SHAPES)
-@pytest.mark.parametrize("reml", [True, False])
-def test_fit_equals_the_dense_fit(effects, kind, reml):
+@pytest.mark.parametrize(("reml", "way"), [(True, "pairs"), (False, "pairs"), (True, "sparse")])
+def test_fit_equals_the_dense_fit(effects, kind, reml, way, monkeypatch):
+    by(way, monkeypatch)
     d = draw_crossed(7, effects, kind, levels=(30, 15, 8), n=500)
     dense = fit_dense(d.X, d.terms, d.y, weights=d.weights, reml=reml)
     ours = fit_crossed(d.X, d.terms, d.y, weights=d.weights, reml=reml)
@@ -187,3 +200,38 @@ def test_row_order_and_relabelling_change_nothing():
     other = fit_crossed(d.X[rows], moved, d.y[rows], weights=d.weights[rows])
     assert abs(one.deviance - other.deviance) < 1e-9
     np.testing.assert_allclose(other.leverage, one.leverage[rows], atol=1e-6)  # theta agrees to 1e-6
+
+
+def test_many_levels_of_nested_factors_take_the_sparse_way(monkeypatch):
+    """Pupils in classes in schools: 1,200 classes do not make a dense matrix, and the dense way agrees."""
+    rng = np.random.default_rng(17)
+    n = 12_000
+    pupil = rng.integers(0, 6000, n)
+    levels = [np.unique(g, return_inverse=True)[1] for g in (pupil, pupil // 5, pupil // 150)]
+    x = rng.standard_normal(n)
+    y = rng.standard_normal(n)
+    for spread, g in zip((0.8, 0.5, 0.4), levels, strict=True):
+        y = y + spread * rng.standard_normal(6000)[g]
+    X = np.column_stack([np.ones(n), x])
+    terms = [Term.of(Z, g) for Z, g in zip((X[:, :1], X, X[:, :1]), levels, strict=True)]
+    ours = fit_crossed(X, terms, y)
+    assert CrossedKernel(CrossedDesign.of(X, terms)).plan is not None
+    monkeypatch.setattr(crossed, "SPARSE_FROM", 10**9)
+    assert CrossedKernel(CrossedDesign.of(X, terms)).plan is None
+    at = [np.array([[0.7]]), np.array([[0.6, 0.0], [0.1, 0.2]]), np.array([[0.4]])]
+    theta = CrossedDesign.of(X, terms).theta_inside([t[None] for t in at])
+    dense = CrossedKernel(CrossedDesign.of(X, terms)).lanes(y).evaluate(theta)
+    monkeypatch.undo()
+    sparse = CrossedKernel(CrossedDesign.of(X, terms)).lanes(y).evaluate(theta)
+    for one, other in zip(dense, sparse, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())  # sums of 12,000 rows
+    assert ours.converged
+    assert np.abs(ours.leverage.sum()) < 7500  # of 7,242 effects of which most are shrunk, and p = 2
+    assert np.all((ours.leverage > 0) & (ours.leverage < 1))
+
+
+def test_what_does_not_fit_is_refused_with_its_size(monkeypatch):
+    monkeypatch.setattr(crossed, "MAX_BYTES", 2**12)
+    d = draw_crossed(18, (1, 1))
+    with pytest.raises(FitError, match="12 random effects beside those of the largest term"):
+        fit_crossed(d.X, d.terms, d.y)
