@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .sentences import Labels, ink
-from .spreads import Spread, find_spread
+from .spreads import Spread, find_spread, spreads_of
 from .terms import read_term, response_of, scale_of
 
 LONGEST_TITLE = 48  # characters of an axis title; it shares its line with the labels of the axis
@@ -146,7 +146,7 @@ def _naming_of_spread(model: Any, spread: Spread, labels: Labels) -> Naming:
         question = f"Does {_article(group)} {group}'s {first} go with its {second}?"
     else:
         row, axis = "residual SD", f"residual SD{shown}"
-        question = f"How far do {labels.units} of one {group} scatter?" if group else "How far do rows scatter?"
+        question = f"How far do {labels.units} of one {group} scatter?" if group else f"How far do {labels.units} scatter?"
     if len(axis) > LONGEST_TITLE:
         axis = axis.removesuffix(shown)
     several = spread.block >= 0 and len(bundle.re_metadata.blocks) > 1
@@ -228,4 +228,8 @@ def _x_titles(bundle: Any, labels: Labels) -> dict[str, tuple[str, str, str]]:
         unit = f" ({said})" if said and said not in noun.split() else ""  # "days of deprivation" are days
         groups = _plural(noun) if noun == marked else f'groups of "{noun}"'
         titles.setdefault(column, (noun + unit, noun, groups))
+    for spread in spreads_of(bundle):  # a grouping column has words of its own
+        if spread.block >= 0:
+            words, name = labels.term(spread.name), bundle.re_metadata.blocks[spread.block].group_name
+            titles.setdefault(name, (_plain(words.group), _plain(words.group), quoted(words.groups)))
     return titles

@@ -64,6 +64,7 @@ def distribution(
         bin_width=1.0 / bins, se=se, curve=_curve(reading, axis, estimate) if overlay and formula else None,
         curve_words=_curve_words(reading) if formula else "", draw_words=naming.quantity,
         failed=sum(reading.failures.values()),
+        floor={"correlation": -1.0, "spread": 0.0, "scatter": 0.0}.get(naming.kind),
         **_dot_words(reading, dots, distinct),
     )  # fmt: skip
 

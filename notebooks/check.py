@@ -37,6 +37,9 @@ class Answer:
 SD_OF_BIRDS = Slip(384, 6, "How far apart are *birds*? We asked how far apart the *dots* are.")
 SHRUNK_BY_B = Slip(23.1, 4.0, "Did you change B or n? Press undo and look at which box moved.")
 GREW_N = Slip(46.3, 6.0, "Did you stack the rows? n should read 272 in the first line of the panel.")
+ONE_SLOPE = Slip(0.80, 0.01, "Do all subjects share one slope in your model?")
+ROWS_AS_PEOPLE = Slip(1.24, 0.01, "Whose rows are these? Your model takes them for 180 unrelated people.")
+OWN_LINE = "That is the subject's own line, the tail of the arrow. Where is the head?"
 
 # Expected values from 100,000 draws; ± four Monte-Carlo standard errors at the exercise's number of draws.
 ANSWERS = {
@@ -50,6 +53,18 @@ ANSWERS = {
     ),
     "01.3 spread of 4,000 dots": Answer(46.3, 2.1, 1, slips=[SD_OF_BIRDS, SHRUNK_BY_B]),
     "01.3 spread with stacked rows": Answer(23.1, 2.1, 1, slips=[GREW_N]),
+    "08.1 no grouping": Answer(1.24, 0.005, 2, simulated=False),
+    "08.1 levels differ": Answer(0.80, 0.005, 2, simulated=False),
+    "08.1 slopes differ": Answer(1.55, 0.005, 2, simulated=False, slips=[ONE_SLOPE, ROWS_AS_PEOPLE]),
+    "08.2 subject 335": Answer(-0.28, 0.005, 2, simulated=False, slips=[Slip(-2.88, 0.01, OWN_LINE)]),
+    "08.2 subject 308": Answer(19.67, 0.005, 2, simulated=False, slips=[Slip(21.76, 0.01, OWN_LINE)]),
+    "08.3 own slopes": Answer(6.56, 0.005, 2, simulated=False),
+    "08.3 shrunken slopes": Answer(5.46, 0.005, 2, simulated=False),
+    "08.3 the model": Answer(
+        5.92, 0.005, 2, simulated=False, slips=[Slip(35.07, 0.01, "That is the variance. In which unit is it?")]
+    ),
+    "08.3 share between people": Answer(0.589, 0.0005, 3, simulated=False),
+    "08.4 spread of 1,000 dots": Answer(1.54, 0.14, 2, slips=[ONE_SLOPE, ROWS_AS_PEOPLE]),
 }
 
 

@@ -118,7 +118,7 @@ def cases_spec(kind: str, *, left: int = 34, right: int = RIGHT) -> dict:
     x = {
         "field": "x", "type": "quantitative",
         "scale": {"domain": {"expr": "[xlo, xhi]"}, "nice": False, "zero": False},
-        "axis": {"title": None, "grid": False, "values": {"expr": "xticks"}, "labelFlush": False,
+        "axis": {"title": None, "grid": False, "values": {"expr": "xticks"}, "tickCount": 40, "labelFlush": False,
                  "labelOverlap": {"expr": "longest > 0 ? false : 'greedy'"}, "labelExpr": _GROUP_LABEL},
     }  # fmt: skip
     y = {

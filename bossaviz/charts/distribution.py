@@ -59,6 +59,7 @@ class Distribution:
     spoken: tuple[str, ...] = ()  # each draw in words
     distinct: np.ndarray = field(default_factory=lambda: np.empty(0))  # different rows in each draw, by its number
     observed: str = ""  # the estimate in words
+    floor: float | None = None  # the least value there is: 0 for a standard deviation, -1 for a correlation
 
 
 def height_of_rows(n_rows: int) -> int:
@@ -83,11 +84,18 @@ def _has_both(row: IntervalRow) -> bool:
 def binned(view: Distribution) -> Bins:
     """Return the bins of the picture: through the chosen limits, dots narrower than bars."""
     row = _chosen(view.rows)
-    low = row.low if row is not None and row.low is not None else -math.inf
-    high = row.high if row is not None and row.high is not None else math.inf
+    low, high = (-math.inf, math.inf) if row is None else _ends(view, row)
     if view.draws.size < 2 or not low < high:
         low, high = view.estimate, math.inf
     return bins_through(view.draws, low, high, _bin_width(view), view.axis)
+
+
+def _ends(view: Distribution, row: IntervalRow) -> tuple[float, float]:
+    """Limits between which draws are inside; a limit at the least value there is holds the draws at it."""
+    assert row.low is not None and row.high is not None  # the caller has looked
+    if view.floor is not None and row.low <= view.floor + 1e-9:
+        return view.floor - 1e-9, row.high
+    return row.low, row.high
 
 
 def _bin_width(view: Distribution) -> float:
@@ -112,8 +120,8 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         where = bins.index[at]
         inside = np.ones(at.size)
         if row is not None and view.draws.size > 1:
-            values = view.draws[at]
-            inside = ((values > row.low) & (values < row.high)).astype(float)
+            values, (low, high) = view.draws[at], _ends(view, row)
+            inside = ((values > low) & (values < high)).astype(float)
         dot_data = {
             "x": bins.centres[where], "y": stack(where) + 0.5, "inside": inside,
             "draw": view.numbers[at].astype(float), "value": view.draws[at],
@@ -149,6 +157,7 @@ def distribution_data(view: Distribution) -> tuple[dict[str, dict], dict]:
         "xtitle": view.x_title,
         "est": float(view.estimate),
         "observed": view.observed,
+        "xfloor": -1e300 if view.floor is None else float(view.floor) - 1e-9,
         "pieces": list(view.pieces),
         "binw": width,
         "peak": float(peak),

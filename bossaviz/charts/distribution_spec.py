@@ -17,7 +17,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     x["axis"] = {"title": None, "grid": False, "tickCount": 9, "labelFlush": False,
                  # the title stands at the right end, in the line of the labels
                  # and the rule of the estimate runs through that line
-                 "labelExpr": "scale('x', datum.value) > width - 6.4 * length(xtitle) - 16 || "
+                 "labelExpr": "datum.value < xfloor || scale('x', datum.value) > width - 6.4 * length(xtitle) - 16 || "
                               "abs(scale('x', datum.value) - scale('x', est)) < 3 + 3.4 * length(datum.label)"
                               " ? '' : datum.label"}
     # Every layer names the same axis, so that they merge into one.
@@ -171,7 +171,7 @@ def distribution_spec(n_rows: int = 6, n_theory: int = 1) -> dict:
     params = [
         {"name": "xlo", "value": 0}, {"name": "xhi", "value": 1}, {"name": "xtitle", "value": ""},
         {"name": "binw", "value": 1}, {"name": "peak", "value": 0}, {"name": "bartop", "value": 5},
-        {"name": "est", "value": 0}, {"name": "observed", "value": ""},
+        {"name": "est", "value": 0}, {"name": "observed", "value": ""}, {"name": "xfloor", "value": -1e300},
         {"name": "pieces", "value": ["", "", "", ""]}, {"name": "dotty", "value": True},
         {"name": "bracket", "value": True},
         # A dot is as wide as its bin, at most 10 px, and the tallest pile fits under the words.

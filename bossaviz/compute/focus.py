@@ -25,6 +25,7 @@ from .groups import BENDS, Groups, block_of_focus, drawn_groups, group_lines
 GRID = 41  # points of a curve
 MOST_LINES = 6
 MOST_LEVELS = 12
+MOST_TICKS = 11
 MOST_POINTS = 2_000  # rows drawn; more are thinned evenly, and the pane says so
 
 
@@ -184,6 +185,9 @@ def _against(
         ticks = tuple(nice_ticks(*x_axis, 6))
         if spread and np.all(np.mod(stand[np.isfinite(stand)], 1) == 0):
             ticks = tuple(t for t in ticks if t == int(t))  # whole numbers only, where the data are whole
+            known = np.unique(stand[np.isfinite(stand)])
+            if known.size <= MOST_TICKS and known[-1] - known[0] < MOST_TICKS:
+                ticks = tuple(float(v) for v in known)  # every value there is
         tick_words = _tick_words(ticks)
     rows = _thinned(stand.size)
     x = stand[rows] + _jitter(rows, 0.618034) * spread

@@ -31,10 +31,10 @@ THEORY_TYPES = (
 )
 SCHEMES = {
     "case": "case (whole rows)",
-    "parametric": "parametric (the model makes new data)",
+    "parametric": "parametric (new data)",
     "cluster": "cluster (whole groups)",
-    "residual": "residual (leftovers dealt out again)",
-    "wild": "wild (signs of leftovers flipped)",
+    "residual": "residual (leftovers)",
+    "wild": "wild (signs flipped)",
 }
 TABS = (("Estimates", "estimates"), ("Pinned runs", "pinned"), ("Draws", "draws"))
 

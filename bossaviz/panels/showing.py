@@ -294,7 +294,7 @@ def drawn_words(model: Any, labels: Labels, scheme: str, times: np.ndarray, nami
     counts = group_counts(model, labels)
     groups = " and ".join(f"{k:,} new {words}" for k, words in counts)
     if scheme == "parametric":
-        return f"{groups}, drawn from the fitted model" if groups else "new values from the fitted model"
+        return f"{groups} from the model" if groups else "new values from the fitted model"
     if scheme in ("residual", "wild"):
         return "the leftovers dealt out again" if scheme == "residual" else "signs of the leftovers flipped"
     if scheme == "cluster" and counts:

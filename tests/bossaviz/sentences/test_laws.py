@@ -141,7 +141,7 @@ COMPANY = re.compile(
     r"ms|mg|g\b|s\b|%|of\b|p\b|in\b|to\b|million|billion|trillion|thousandth|trillionth|billionth|×|unit|times|kg"
     r"|were\b|is\b|by\b|at\b|higher|lower|from\b|than\b|with\b|only\b|after\b|dot\b|centre\b|above\b|below\b|draws"
     r"|resamples?|rows?|on\b|holds?|reach\b|those\b|their\b|the\b|=|<|>|interval|and\b|[−]\d|gives?|null|HC|contrast|cross|animals"
-    r"|press|\+|coefficient|apart|intercept|least|most|about|new|exactly",
+    r"|press|\+|coefficient|apart|intercept|least|most|about|new|exactly|away",
     re.IGNORECASE,
 )
 
