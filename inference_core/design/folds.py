@@ -19,9 +19,9 @@ from inference_core.formula.values import Basis, Factor, Value
 from inference_core.states import Array, DataBundle
 
 from .columns import Columns
-from .matrix import OperandValue, apply_operand, assemble, check_finite, name_columns, term_states
+from .matrix import OperandValue, apply_operand, assemble, check_finite, name_columns
 from .state import DesignState, OperandState, TermState
-from .terms import Terms
+from .terms import Terms, dummy_coded
 
 LOOKS_AT_ROWS = frozenset({"center", "scale", "zscore", "rank", "poly", "bs", "ns"})
 # Learned anew, their columns are combinations of the old ones, the intercept and lower terms.
@@ -58,9 +58,8 @@ class FoldDesign:
         """Operands and offsets that look at rows, by their text."""
         if self.state is None:
             return ()
-        texts = [o.text for o in self.state.operands if looks_at_rows(_expression(o))]
-        texts += [o.text for g in self.state.random for part in g.parts for o in part.operands
-                  if looks_at_rows(_expression(o))]  # fmt: skip
+        texts = [o.text for o in self.state.operands if _looks(o)]
+        texts += [o.text for g in self.state.random for part in g.parts for o in part.operands if _looks(o)]
         texts += [t for t in self._offset_texts if looks_at_rows(self._offset_expression(t))]
         return tuple(dict.fromkeys(texts))
 
@@ -79,9 +78,9 @@ class FoldDesign:
             return True
         members = {frozenset(t.operands) for t in state.terms} | ({frozenset()} if state.intercept else set())
         for i, operand in enumerate(state.operands):
-            expression = _expression(operand)
-            if not looks_at_rows(expression):
+            if not _looks(operand):
                 continue
+            expression = _expression(operand)
             calls = [n for n in ast.walk(expression.tree) if isinstance(n, ast.Call)]
             inner = [n for n in calls if n.func.id in LOOKS_AT_ROWS]  # type: ignore[union-attr]
             if expression.function not in KEEPS_SPACE or len(inner) > 1:
@@ -122,10 +121,10 @@ class FoldDesign:
         if state is None:
             return None
         members = tuple(state.terms[t].operands for t in kept)
-        terms = Terms(state.intercept, tuple(_expression(o) for o in state.operands), members)
-        values = [OperandValue(o, np.empty(0)) for o in state.operands]
-        new = term_states(terms, values)
-        return None if all(a.dummy == state.terms[t].dummy for a, t in zip(new, kept, strict=True)) else new
+        dummy = dummy_coded(Terms(state.intercept, (), members), [o.kind == "factor" for o in state.operands])
+        if all(new == state.terms[t].dummy for new, t in zip(dummy, kept, strict=True)):
+            return None
+        return tuple(replace(state.terms[t], dummy=new) for new, t in zip(dummy, kept, strict=True))
 
     # ---- one part of the rows ------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class FoldDesign:
         X = assemble(state.intercept, used, values, bundle.n, len(names))
         X_re = tuple(block.X_re for block in blocks)
         random = [o for g in state.random for part in g.parts for o in part.operands]
-        if fresh and any(looks_at_rows(_expression(o)) for o in random):
+        if fresh and any(_looks(o) for o in random):
             X_re = tuple(self._random_columns(g.parts, own) for g in state.random)
         return LearnedDesign(X, X_re, self._offset(own))
 
@@ -172,9 +171,9 @@ class FoldDesign:
 
     def _operand(self, value: OperandValue, own: Columns | None) -> OperandValue:
         state = value.state
-        expression = _expression(state)
-        if own is None or not looks_at_rows(expression):
+        if own is None or not _looks(state):
             return value
+        expression = _expression(state)
         _, learned = learn(expression, own, own.frame.height)
         return apply_operand(replace(state, learned=learned), expression, self.columns, self.bundle.n)
 
@@ -215,6 +214,10 @@ def looks_at_rows(expression: Expression) -> bool:
         isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in LOOKS_AT_ROWS
         for node in ast.walk(expression.tree)
     )
+
+
+def _looks(operand: OperandState) -> bool:
+    return operand.column is None and looks_at_rows(_expression(operand))
 
 
 def _expression(operand: OperandState) -> Expression:

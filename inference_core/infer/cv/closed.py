@@ -26,64 +26,69 @@ from inference_core.states import Array, DataBundle
 # its own training rows, where that direction is judged by the rank rule.
 SAFE_EIGENVALUE = 1e-6
 FULL_LEVERAGE = 1.0 - 1e-9
+# A design of so many cells is not factorised: its cross-products, scaled, have a condition below the limit or it is.
+TALL_CELLS = 1 << 17
+TALL_CONDITION = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeastSquares:
-    """A linear model over all rows, in orthonormal coordinates: n rows, r estimable columns, V models."""
+    """A linear model over all rows, in nearly orthonormal coordinates: n rows, r estimable columns, V models.
 
-    basis: Array  # (n, r) x'R^-1, not weighted
+    The coordinates are those of A W; all that is not exactly orthonormal about them is in ``gram``.
+    """
+
+    rows: Array  # (n, r) A, not weighted
+    into: Array  # (r, r) W
     root: Array | None  # (n,) square root of the weights
     target: Array  # (n,) y less the offset
-    residual: Array  # (n,) of the full model, not weighted
-    scores: Array  # (r,) Q'y
-    spaces: tuple[Array, ...]  # (r, d) each, what each model spans; the full one first
+    gram: Array  # (r, r) W'A'A W over all rows, weighted: I but for rounding
+    scores: Array  # (r,) W'A'y
+    spaces: tuple[Array, ...]  # (r, d) what each model spans, the full one first
+    removed: tuple[Array, ...]  # (r, r - d) and what it has given up
 
     @classmethod
     def of(cls, bundle: DataBundle, models: Sequence[Array]) -> LeastSquares:
         """From the columns (p,) bool of each model; the first has all."""
         weights = bundle.prior_weights
+        root = None if weights is None else np.sqrt(weights)
         target = bundle.y if bundle.offset is None else bundle.y - bundle.offset
         with one_blas_thread():
-            found = lstsq(bundle.X, target, weights)
-            kept, r = found.kept, found.kept.size
-            X = bundle.X if r == bundle.p else bundle.X[:, kept]
-            inverse = solve_triangular(found.r_factor, np.eye(r), check_finite=False) if r else np.zeros((0, 0))
-            basis = X @ inverse
-            root = None if weights is None else np.sqrt(weights)
-            Q = basis if root is None else basis * root[:, None]
-            gram = Q.T @ Q
-            if r and np.abs(gram - np.eye(r)).max() > 1e-13:  # the factor came from cross-products
-                basis = basis @ solve_triangular(cholesky(gram), np.eye(r), check_finite=False)
-                Q = basis if root is None else basis * root[:, None]
-            weighted = target if root is None else target * root
-            scores = Q.T @ weighted
-            image = Q.T @ (bundle.X if root is None else bundle.X * root[:, None]) if len(models) > 1 else None
-            spaces = [np.eye(r)]
-            for columns in models[1:]:
-                assert image is not None
-                spaces.append(_span(image[:, columns]))
-            residual = target - basis @ scores
-        return cls(basis, root, target, residual, scores, tuple(spaces))
-
-    @property
-    def weighted_basis(self) -> Array:
-        """(n, r) Q."""
-        return self.basis if self.root is None else self.basis * self.root[:, None]
+            rows, into, gram = _coordinates(bundle, root)
+            r = into.shape[0]
+            A = rows if root is None else rows * root[:, None]
+            products = A.T @ A if gram is None else gram
+            gram = into.T @ products @ into
+            scores = into.T @ (A.T @ (target if root is None else target * root))
+            spaces, removed = [np.eye(r)], [np.zeros((r, 0))]
+            if len(models) > 1:
+                if rows is bundle.X:
+                    image = into.T @ products
+                else:
+                    image = into.T @ (A.T @ (bundle.X if root is None else bundle.X * root[:, None]))
+                for columns in models[1:]:
+                    stays, goes = _span(image[:, columns])
+                    spaces.append(stays)
+                    removed.append(goes)
+        return cls(rows, into, root, target, gram, scores, tuple(spaces), tuple(removed))
 
     def leave_one_out(self) -> Array:
         """(V, n) prediction of each row by the others, the offset not added; NaN where the row alone knows a column."""
         with one_blas_thread():
-            Q = self.weighted_basis
+            # Exactly orthonormal here: a leverage is a length in these coordinates.
+            half = solve_triangular(cholesky(self.gram), np.eye(self.scores.size), check_finite=False)
+            basis = self.rows @ (self.into @ half)
+            Q = basis if self.root is None else basis * self.root[:, None]
+            scores = half.T @ self.scores
+            gone = np.concatenate(self.removed, axis=1)
+            stops = np.cumsum([goes.shape[1] for goes in self.removed])
+            parts, lost = Q @ gone, basis @ gone * (gone.T @ scores)
+            leverage, residual = np.einsum("ij,ij->i", Q, Q), self.target - basis @ scores
             out = np.empty((len(self.spaces), self.target.size))
-            for v, U in enumerate(self.spaces):
-                part = Q if v == 0 else Q @ U
-                leverage = np.einsum("ij,ij->i", part, part)
-                residual = self.residual
-                if v:
-                    residual = residual + self.basis @ (self.scores - U @ (U.T @ self.scores))
-                spare = np.where(leverage < FULL_LEVERAGE, 1.0 - leverage, np.nan)
-                out[v] = self.target - residual / spare
+            for v, (goes, stop) in enumerate(zip(self.removed, stops, strict=True)):
+                here = slice(stop - goes.shape[1], stop)
+                h = leverage - np.einsum("ij,ij->i", parts[:, here], parts[:, here])
+                out[v] = by_leverage(self.target, residual + lost[:, here].sum(1), h)
         return out
 
     def held_out(self, folds: Array, k: int, wanted: Sequence[int]) -> tuple[Array, list[int]]:
@@ -93,38 +98,71 @@ class LeastSquares:
         """
         out = np.full((len(self.spaces), self.target.size), np.nan)
         with one_blas_thread():
-            order = np.argsort(folds, kind="stable")
-            stops = np.searchsorted(folds[order], np.arange(k + 1))
-            rows = [order[stops[j] : stops[j + 1]] for j in wanted]
+            # A sort of 16-bit numbers takes one pass over the rows.
+            order = np.argsort(folds.astype(np.int16) if k < 1 << 15 else folds, kind="stable")
+            stops = np.cumsum(np.bincount(folds, minlength=k))
+            held = [order[(stops[j - 1] if j else 0) : stops[j]] for j in wanted]
             r = self.scores.size
-            gram, rhs = np.empty((len(rows), r, r)), np.empty((len(rows), r))
-            parts = []
-            for i, held in enumerate(rows):
-                B = self.basis[held]
-                Q = B if self.root is None else B * self.root[held, None]
-                y = self.target[held] if self.root is None else self.target[held] * self.root[held]
-                gram[i], rhs[i] = Q.T @ Q, Q.T @ y
-                parts.append(B)
-            training = np.eye(r) - gram
-            least = np.linalg.eigvalsh(training)[:, 0] if r else np.ones(len(rows))
+            gram, rhs = np.empty((len(held), r, r)), np.empty((len(held), r))
+            # One buffer: fresh pages for every fold would cost more than the arithmetic.
+            buffer = np.empty((max((rows.size for rows in held), default=0), r))
+            for i, rows in enumerate(held):
+                A, y = self._take(rows, buffer), self.target[rows]
+                if self.root is not None:
+                    A *= self.root[rows, None]
+                    y *= self.root[rows]
+                gram[i], rhs[i] = A.T @ A, A.T @ y
+            training = self.gram - self.into.T @ gram @ self.into
+            moments = self.scores - rhs @ self.into
+            least = np.linalg.eigvalsh(training)[:, 0] if r else np.ones(len(held))
             good = np.flatnonzero(least > SAFE_EIGENVALUE)
             coef = np.empty((good.size, len(self.spaces), r))
             for v, U in enumerate(self.spaces):
                 M = training[good] if v == 0 else U.T @ training[good] @ U
-                b = self.scores - rhs[good] if v == 0 else (self.scores - rhs[good]) @ U
+                b = moments[good] if v == 0 else moments[good] @ U
                 c = np.linalg.solve(M, b[:, :, None])[:, :, 0] if U.shape[1] else np.zeros((good.size, 0))
                 coef[:, v] = c if v == 0 else c @ U.T
+            coef = coef @ self.into.T
             for at, i in enumerate(good.tolist()):
-                out[:, rows[i]] = (parts[i] @ coef[at].T).T
+                out[:, held[i]] = coef[at] @ self._take(held[i], buffer).T
         return out, [j for j, low in zip(wanted, least, strict=True) if not low > SAFE_EIGENVALUE]
 
+    def _take(self, rows: Array, buffer: Array) -> Array:
+        """(m, r) these rows of A, in the buffer."""
+        return np.take(self.rows, rows, axis=0, out=buffer[: rows.size], mode="clip")
 
-def _span(columns: Array) -> Array:
-    """(r, d) orthonormal basis of the columns (r, m) that R's rule keeps."""
-    if not columns.shape[1] or not columns.shape[0]:
-        return np.zeros((columns.shape[0], 0))
+
+def by_leverage(target: Array, residual: Array, leverage: Array) -> Array:
+    """(n,) prediction of each row by the others; NaN where the leverage is 1."""
+    return target - residual / np.where(leverage < FULL_LEVERAGE, 1.0 - leverage, np.nan)
+
+
+def _coordinates(bundle: DataBundle, root: Array | None) -> tuple[Array, Array, Array | None]:
+    """A (n, r) and W (r, r) with nearly orthonormal columns of A W, weights counted; A'A where it is known."""
+    kept = np.asarray(bundle.rank_info.kept)
+    X = bundle.X_estimable
+    if X.size >= TALL_CELLS and (root is None or np.all(root > 0)):
+        A = X if root is None else X * root[:, None]
+        gram = A.T @ A
+        size = np.sqrt(np.diagonal(gram))
+        scaled = gram / np.outer(size, size)
+        if np.all(size > 0) and np.linalg.cond(scaled) < TALL_CONDITION:
+            inverse = solve_triangular(cholesky(scaled), np.eye(kept.size), check_finite=False)
+            return X, inverse / size[:, None], gram
+    found = lstsq(bundle.X, np.asarray(bundle.y, float), None if root is None else root**2)
+    r = found.kept.size
+    inverse = solve_triangular(found.r_factor, np.eye(r), check_finite=False) if r else np.zeros((0, 0))
+    return bundle.X[:, found.kept] @ inverse, np.eye(r), None
+
+
+def _span(columns: Array) -> tuple[Array, Array]:
+    """Orthonormal bases (r, d) of the columns (r, m) that R's rule keeps, and (r, r - d) of what is at right angles."""
+    r = columns.shape[0]
+    if not columns.shape[1] or not r:
+        return np.zeros((r, 0)), np.eye(r)
     kept = independent_columns(np.asarray(np.linalg.qr(columns, mode="r")))
-    return np.linalg.qr(columns[:, kept])[0]
+    full = np.linalg.qr(columns[:, kept], mode="complete")[0]
+    return full[:, : kept.size], full[:, kept.size :]
 
 
 def estimable_rows(X_train: Array, X_test: Array, weights: Array | None = None) -> Array:

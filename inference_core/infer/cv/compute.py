@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,8 +132,6 @@ def compute_params_cv_inference(
     Nadeau & Bengio (2003), Inference for the generalization error; Bouckaert & Frank (2004), Evaluating the
     replicability of significance tests.
     """
-    from dataclasses import replace
-
     level = check_level(conf_level)
     if link_override is not None and link_override != spec.link:
         spec, fit = replace(spec, link=link_override), None
@@ -194,8 +193,9 @@ def term_table(plan: Plan, s: Scored, found: Outcome, level: float) -> dict[str,
         name: [] for name in ("term", "pre", "pre_sd", "pre_se", "ci_lower", "ci_upper", "pre_ratio", "without")
     }
     critical = float(stdtrit(plan.k - 1, 0.5 + 0.5 * level))
+    sums = _FoldSums(s.by_fold(np.ones_like(s.y)), s.by_fold(s.loss[0]), float(s.by_fold(s.null).sum()))
     for v, model in enumerate(plan.models[1:], start=1):
-        values = _pre(plan, s, found, v)
+        values = _pre(sums, s.by_fold(s.loss[v]) if found.finished[v].all() else None)
         se = values["pre_sd"] * nadeau_bengio(plan.k, plan.repeats)
         values |= {"pre_se": se, "ci_lower": values["pre"] - critical * se, "ci_upper": values["pre"] + critical * se}
         slopes = tuple(f"the effect of {slope}" for slope in model.slopes)
@@ -205,19 +205,24 @@ def term_table(plan: Plan, s: Scored, found: Outcome, level: float) -> dict[str,
     return {name: column if name in ("term", "without") else np.array(column) for name, column in out.items()}
 
 
-def _pre(plan: Plan, s: Scored, found: Outcome, v: int) -> dict[str, float]:
-    """pre, its spread over folds, and the ratio, from the losses of the full model and of model v."""
-    nothing: dict[str, float] = dict.fromkeys(("pre", "pre_sd", "pre_ratio"), float("nan"))
-    if not found.finished[v].all() or np.any(np.isnan(s.loss[v]) & (s.weights > 0)):
-        return nothing
+@dataclass(frozen=True, slots=True, eq=False)
+class _FoldSums:
+    """What every term's value is measured by."""
+
+    weight: Array  # (F,)
+    full: Array  # (F,) loss of the full model
+    null: float  # loss of the training means
+
+
+def _pre(sums: _FoldSums, less: Array | None) -> dict[str, float]:
+    """pre, its spread over folds, and the ratio, from the losses (F,) of the model without the term."""
+    if less is None or not np.all(np.isfinite(less)):
+        return {"pre": float("nan"), "pre_sd": float("nan"), "pre_ratio": float("nan")}
+    used = sums.weight > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        full, less = s.by_fold(s.loss[0]), s.by_fold(s.loss[v])
-        weight = s.by_fold(np.ones_like(s.y))
-        total = s.total(s.null)
-        used = weight > 0
-        pre = (less - full)[used] / (weight[used] * total / weight.sum())
-        pooled = float((less.sum() - full.sum()) / total)
-        ratio = float(1.0 - full.sum() / less.sum())
+        pre = (less - sums.full)[used] / (sums.weight[used] * sums.null / sums.weight.sum())
+        pooled = float((less.sum() - sums.full.sum()) / sums.null)
+        ratio = float(1.0 - sums.full.sum() / less.sum())
     return {"pre": pooled, "pre_sd": float(np.std(pre, ddof=1)) if pre.size > 1 else float("nan"), "pre_ratio": ratio}
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from inference_core.families import get_family
 from inference_core.progress import Cancel, Monitor, Progress
+from inference_core.solvers.lstsq import lstsq
 from inference_core.states import Array, FitState
 
 from .ablation import Variant
 from .batched import GlmFolds, LmerFolds
-from .closed import LeastSquares
+from .closed import LeastSquares, by_leverage
 from .plan import Plan, splits_groups
 from .refits import NOT_ESTIMABLE, Held, Refitter, full_fits
 
@@ -28,7 +29,7 @@ class FoldBatch:
 
     variants: tuple[int, ...]
     repeat: int
-    folds: tuple[int, ...]
+    folds: Array  # (f,) int
     rows: Array  # (m,) row positions
     eta: Array  # (len(variants), m)
     held: tuple[Held, ...] = ()  # what a fold has to say beside its predictions
@@ -52,7 +53,7 @@ class Outcome:
         """Put one batch where it belongs."""
         for i, v in enumerate(batch.variants):
             self.eta[v, batch.repeat, batch.rows] = batch.eta[i]
-            self.finished[v, batch.repeat, list(batch.folds)] = True
+            self.finished[v, batch.repeat, batch.folds] = True
         for held in batch.held:
             at = (held.repeat, held.fold)
             if held.failure:
@@ -135,6 +136,9 @@ def _tasks(plan: Plan) -> tuple[Iterator[Task], list[Task]]:
 
 def _closed_tasks(plan: Plan) -> Iterator[Task]:
     plain = [v for v, model in enumerate(plan.models) if model.recoded is None]
+    if plan.k == plan.bundle.n and len(plan.models) == 1:
+        yield partial(_one_by_one, plan, [0], _by_leverage(plan), 0)
+        return
     yield from _closed_of(plan, plain, LeastSquares.of(plan.bundle, [plan.models[v].columns for v in plain]))
     for v, model in enumerate(plan.models):
         if model.recoded is not None:
@@ -145,24 +149,34 @@ def _closed_tasks(plan: Plan) -> Iterator[Task]:
 def _closed_of(plan: Plan, models: list[int], problem: LeastSquares) -> Iterator[Task]:
     refitter = Refitter(plan.design, plan.models, (None,) * len(plan.models))
     single = plan.k == plan.bundle.n
-    step = max(1, plan.k * CHUNK_CELLS // max(1, problem.basis.size))
+    step = max(1, plan.k * CHUNK_CELLS // max(1, problem.rows.size))
     for repeat in range(plan.repeats):
         if single:
-            yield partial(_one_by_one, plan, models, problem, repeat)
+            yield partial(_one_by_one, plan, models, problem.leave_one_out(), repeat)
             continue
         for at in range(0, plan.k, step):
             wanted = list(range(at, min(at + step, plan.k)))
             yield partial(_downdated, plan, models, problem, refitter, repeat, wanted)
 
 
-def _one_by_one(plan: Plan, models: list[int], problem: LeastSquares, repeat: int) -> list[FoldBatch]:
-    eta = _with_offset(plan, problem.leave_one_out())
+def _by_leverage(plan: Plan) -> Array:
+    """(1, n) each row by the others, from residuals and leverages of the fit: nothing else is needed."""
+    bundle, fit = plan.bundle, plan.fit
+    target = bundle.y if bundle.offset is None else bundle.y - bundle.offset
+    if fit is not None:
+        return by_leverage(target, fit.residuals, fit.leverage)[None]
+    found = lstsq(bundle.X, target, bundle.prior_weights)
+    return by_leverage(target, found.residuals, found.leverage)[None]
+
+
+def _one_by_one(plan: Plan, models: list[int], predictions: Array, repeat: int) -> list[FoldBatch]:
+    eta = _with_offset(plan, predictions)
     lost = np.flatnonzero(np.isnan(eta[0])) if models[0] == 0 else ()
     folds = plan.folds[repeat]
     held = tuple(
         Held(0, repeat, int(folds[i]), np.array([i]), np.array([np.nan]), failure=NOT_ESTIMABLE) for i in lost
     )
-    return [FoldBatch(tuple(models), repeat, tuple(range(plan.k)), np.arange(plan.bundle.n), eta, held)]
+    return [FoldBatch(tuple(models), repeat, np.arange(plan.k), np.arange(plan.bundle.n), eta, held)]
 
 
 def _downdated(
@@ -173,7 +187,7 @@ def _downdated(
     eta = _with_offset(plan, eta)
     good = [j for j in wanted if j not in again]
     rows = np.flatnonzero(np.isin(folds, good)) if len(good) < plan.k else np.arange(folds.size)
-    out = [FoldBatch(tuple(models), repeat, tuple(good), rows, eta[:, rows])] if good else []
+    out = [FoldBatch(tuple(models), repeat, np.array(good), rows, eta[:, rows])] if good else []
     return out + [_refitted(refitter, v, repeat, j, folds) for j in again for v in models]
 
 
@@ -234,4 +248,4 @@ def _refitted(refitter: Refitter, v: int, repeat: int, fold: int, folds: Array) 
 
 
 def _single(held: Held) -> FoldBatch:
-    return FoldBatch((held.variant,), held.repeat, (held.fold,), held.rows, held.eta[None], (held,))
+    return FoldBatch((held.variant,), held.repeat, np.array([held.fold]), held.rows, held.eta[None], (held,))

@@ -46,15 +46,15 @@ class Scored:
     loss: Array  # (V, N) deviance of each model per unit of weight
     null: Array  # (N,) and of the training mean
     train_mean: Array  # (N,) mean that the training rows predict
+    normal: bool  # losses are squares
+
+    plain: bool  # every row has a prediction and weight 1
 
     def by_fold(self, values: Array) -> Array:
         """(F,) weighted sums."""
-        fine = np.where(self.weights > 0, values, 0.0)
-        return np.bincount(self.fold, self.weights * fine, self.n_folds)
-
-    def total(self, values: Array) -> float:
-        """Weighted sum over all rows."""
-        return float(np.sum(self.weights * np.where(self.weights > 0, values, 0.0)))
+        if not self.plain:
+            values = np.where(self.weights > 0, self.weights * values, 0.0)
+        return np.bincount(self.fold, values, self.n_folds)
 
 
 def scored(plan: Plan, found: Outcome) -> Scored:
@@ -72,34 +72,41 @@ def scored(plan: Plan, found: Outcome) -> Scored:
         mu = np.where(known, family.link.inverse(eta[0]), np.nan)
         mean = _train_mean(plan, family, prior).ravel()
         loss, null = _losses(plan, found, family, eta, y, mean, fold)
-    return Scored(y, mu, eta[0], weights, fold, R * plan.k, loss, null, mean)
+    plain = bool(known.all()) and bundle.prior_weights is None
+    return Scored(y, mu, eta[0], weights, fold, R * plan.k, loss, null, mean, spec.family == "gaussian", plain)
 
 
 def metrics(plan: Plan, s: Scored, found: Outcome) -> tuple[dict[str, float], dict[str, Array]]:
     """Pooled scores by name, and those of the R k folds, each (R k,)."""
-    one = np.ones_like(s.y)
-    W, w = s.total(one), s.by_fold(one)
-    e = s.y - s.mu
-    fold: dict[str, Array] = {"n": np.bincount(s.fold, s.weights > 0, s.n_folds)}
+    w = s.by_fold(np.ones_like(s.y))
+    W = float(w.sum())
+    counts = np.bincount(s.fold, None if s.plain else s.weights > 0, s.n_folds)
     with np.errstate(all="ignore"):
-        sse, sse_f = s.total(e**2), s.by_fold(e**2)
-        about_train = (s.y - s.train_mean) ** 2
-        y_bar = s.total(s.y) / W
-        own = s.by_fold(s.y) / w
+        e = s.y - s.mu
+        size = np.abs(e)
+        squared = s.null if s.normal else (s.y - s.train_mean) ** 2
+        sums = {"sse": s.by_fold(e * e), "abs": s.by_fold(size), "train": s.by_fold(squared)}
+        # About one centre: the moments of a fold then lose no more digits than its own mean is away from it.
+        y = s.y - s.by_fold(s.y).sum() / W
+        mu = y - e
+        moments = [s.by_fold(v) for v in (y, mu, y * y, mu * mu, y * mu)]
+        total = {name: float(values.sum()) for name, values in sums.items()}
+        around = moments[2] - moments[0] ** 2 / w
         pooled = {
-            "n": float(fold["n"].sum()),
-            "rmse": float(np.sqrt(sse / W)),
-            "mae": s.total(np.abs(e)) / W,
-            "r2": _share(sse, s.total((s.y - y_bar) ** 2)),
-            "r2_trainmean": _share(sse, s.total(about_train)),
-            "cor2": _cor2(W, *(s.total(v) for v in _moments(s, y_bar))),
+            "n": float(counts.sum()),
+            "rmse": float(np.sqrt(total["sse"] / W)),
+            "mae": total["abs"] / W,
+            "r2": _share(total["sse"], float(moments[2].sum())),
+            "r2_trainmean": _share(total["sse"], total["train"]),
+            "cor2": float(_cor2(W, *(v.sum() for v in moments))),
         }
-        fold |= {
-            "rmse": np.sqrt(sse_f / w),
-            "mae": s.by_fold(np.abs(e)) / w,
-            "r2_testmean": _shares(sse_f, s.by_fold((s.y - own[s.fold]) ** 2)),
-            "r2_trainmean": _shares(sse_f, s.by_fold(about_train)),
-            "cor2": _cor2(w, *(s.by_fold(v) for v in _moments(s, own[s.fold]))),
+        fold: dict[str, Array] = {
+            "n": counts,
+            "rmse": np.sqrt(sums["sse"] / w),
+            "mae": sums["abs"] / w,
+            "r2_testmean": _shares(sums["sse"], np.where(around > 1e-13 * moments[2], around, 0.0)),
+            "r2_trainmean": _shares(sums["sse"], sums["train"]),
+            "cor2": _cor2(w, *moments),
         }
         if not (plan.spec.family == "gaussian" and plan.spec.link == "identity"):
             _add_deviance(plan, s, found, W, w, pooled, fold)
@@ -107,14 +114,9 @@ def metrics(plan: Plan, s: Scored, found: Outcome) -> tuple[dict[str, float], di
     return {name: float(value) for name, value in pooled.items()}, fold
 
 
-def _moments(s: Scored, centre) -> tuple[Array, ...]:
-    y, mu = s.y - centre, s.mu - centre
-    return y, mu, y * y, mu * mu, y * mu
-
-
 def _cor2(W, y, mu, yy, mm, ym):
     cov, vy, vm = ym - y * mu / W, yy - y * y / W, mm - mu * mu / W
-    return np.where((vy > 0) & (vm > 1e-14 * np.abs(mm)), cov**2 / (vy * vm), np.nan)
+    return np.where((vy > 1e-13 * yy) & (vm > 1e-13 * mm), cov**2 / (vy * vm), np.nan)
 
 
 def _share(part: float, whole: float) -> float:
@@ -133,16 +135,18 @@ def _add_deviance(
 ) -> None:
     family = family_of(plan.spec)
     loss = s.loss[0]
-    pooled["mean_deviance"] = s.total(loss) / W
-    pooled["r2_deviance"] = _share(s.total(loss), s.total(s.null))
-    fold["mean_deviance"] = s.by_fold(loss) / w
-    fold["r2_deviance"] = _shares(s.by_fold(loss), s.by_fold(s.null))
+    lost, null = s.by_fold(loss), s.by_fold(s.null)
+    pooled["mean_deviance"] = float(lost.sum()) / W
+    pooled["r2_deviance"] = _share(float(lost.sum()), float(null.sum()))
+    fold["mean_deviance"] = lost / w
+    fold["r2_deviance"] = _shares(lost, null)
     if family.name in BINOMIAL:
         _add_binomial(s, W, w, pooled, fold)
     elif family.has_loglik:
         rows = _log_scores(plan, s, found, family)
-        pooled["log_score"] = s.total(rows) / W
-        fold["log_score"] = s.by_fold(rows) / w
+        sums = s.by_fold(rows)
+        pooled["log_score"] = float(sums.sum()) / W
+        fold["log_score"] = sums / w
 
 
 def _add_binomial(s: Scored, W: float, w: Array, pooled: dict[str, float], fold: dict[str, Array]) -> None:
@@ -155,15 +159,13 @@ def _add_binomial(s: Scored, W: float, w: Array, pooled: dict[str, float], fold:
         "accuracy": right,
     }
     for name, values in rows.items():
-        pooled[name] = s.total(values) / W
-        fold[name] = s.by_fold(values) / w
-    hits, yes = np.where(p > 0.5, y, 0.0), y
-    rejected, no = np.where(p > 0.5, 0.0, 1.0 - y), 1.0 - y
-    both = _ratio(s.total(hits), s.total(yes)) + _ratio(s.total(rejected), s.total(no))
-    pooled["balanced_accuracy"] = float(0.5 * both)
-    fold["balanced_accuracy"] = 0.5 * (
-        _ratio(s.by_fold(hits), s.by_fold(yes)) + _ratio(s.by_fold(rejected), s.by_fold(no))
-    )
+        sums = s.by_fold(values)
+        pooled[name] = float(sums.sum()) / W
+        fold[name] = sums / w
+    hits, yes = s.by_fold(np.where(p > 0.5, y, 0.0)), s.by_fold(y)
+    rejected, no = s.by_fold(np.where(p > 0.5, 0.0, 1.0 - y)), s.by_fold(1.0 - y)
+    pooled["balanced_accuracy"] = float(0.5 * (_ratio(hits.sum(), yes.sum()) + _ratio(rejected.sum(), no.sum())))
+    fold["balanced_accuracy"] = 0.5 * (_ratio(hits, yes) + _ratio(rejected, no))
     counts = s.weights > 0
     pooled["auc"] = auc(y[counts], p[counts], s.weights[counts])
     fold["auc"] = _auc_by_fold(s)

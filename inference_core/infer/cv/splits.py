@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.infer.resample.core import generate_kfold_indices
+from inference_core.infer.resample.core import fold_of_rows, generate_kfold_indices
 from inference_core.infer.spelling import nearest
 from inference_core.rng import RNG, Purpose
 from inference_core.states import Array, DataBundle, ModelSpec
@@ -125,10 +125,7 @@ def row_folds(n: int, k: int, rng: RNG, factors: Sequence[Array] = (), repeat: i
             remedy=f"k={min(DEFAULT_K, n)}",
         )
     if not factors and repeat == 0:
-        folds = np.empty(n, np.intp)
-        for j, (_, test) in enumerate(generate_kfold_indices(rng, n, k)):
-            folds[test] = j
-        return folds
+        return fold_of_rows(rng, n, k)
     generator = rng.stream(repeat, Purpose.FOLD)
     cell = _cells(factors, n)
     shuffled = generator.permutation(n)

@@ -65,10 +65,14 @@ def generate_kfold_indices(rng: RNG, n: int, k: int, shuffle: bool = True) -> li
             found=f"every fold holds a row and leaves one: k lies between 2 and {n}",
             remedy=f"k={min(10, n)}",
         )
-    fold = np.sort(np.arange(n) % k)
-    if shuffle:
-        fold = rng.stream(0, Purpose.FOLD).permutation(fold)
+    fold = fold_of_rows(rng, n, k, shuffle)
     return [(np.flatnonzero(fold != j), np.flatnonzero(fold == j)) for j in range(k)]
+
+
+def fold_of_rows(rng: RNG, n: int, k: int, shuffle: bool = True) -> np.ndarray:
+    """(n,) fold of each row, the first n % k folds one row larger."""
+    fold = np.repeat(np.arange(k), np.bincount(np.arange(n) % k, minlength=k))
+    return rng.stream(0, Purpose.FOLD).permutation(fold) if shuffle else fold
 
 
 def generate_loo_indices(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
