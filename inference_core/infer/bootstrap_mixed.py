@@ -168,8 +168,8 @@ def mixed_inference(
         mcse={name: np.concatenate([part.mcse[name] for part in parts]) for name in ("se", "ci_lower", "ci_upper")},
         boot_samples=draws.samples[:, p:] if save_resamples else None, notes=(),
     )  # fmt: skip
-    fallbacks = tuple(note for part in parts for note in part.notes if "expanded limits shown" in note)
-    return replace(inference, spread=spread, notes=inference.notes + fallbacks)
+    own_notes = [note for part in parts for note in part.notes if kind == "bca" and note not in inference.notes]
+    return replace(inference, spread=spread, notes=inference.notes + tuple(dict.fromkeys(own_notes)))
 
 
 def _singular(spec: ModelSpec, bundle: DataBundle, stream: DrawStream, samples: np.ndarray) -> np.ndarray:

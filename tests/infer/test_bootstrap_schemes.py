@@ -150,3 +150,15 @@ def test_notes_on_few_groups():
             three.infer(how="boot", scheme=scheme)
     with pytest.warns(InferenceCoreWarning, match="3 groups of Subject"):
         three.infer(how="boot", n_boot=999, ci_type="percentile", seed=1)
+
+
+def test_a_model_without_fixed_effects_has_a_spread():
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(12), 5)
+    y = rng.standard_normal(12)[g] + rng.standard_normal(60)
+    m = model("y ~ 0 + (1 | g)", pl.DataFrame({"y": y, "g": g})).fit()
+    for scheme in ("parametric", "cluster", "residual"):
+        for ci_type in ("expanded", "bca", "studentized"):
+            m.infer(how="boot", scheme=scheme, ci_type=ci_type, n_boot=299, seed=1)
+            assert m.params.height == 0
+            assert (m.varying_spread["sd_ci_lower"] < m.varying_spread["sd"]).all()

@@ -46,6 +46,10 @@ def wild(spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any) -> 
     """Whole groups of adjusted residuals with random signs; coefficients only."""
     asked = "a wild bootstrap"
     kernel, common = _begin(asked, spec, bundle, fit, with_spread=False, **options)
+    if not kernel.problem.kept.size:
+        raise InferenceError(
+            asked, f"{spec.formula!r} has no fixed effects, and flips say nothing of SDs", "scheme='parametric'"
+        )
     groups = WholeGroups.outermost(kernel.problem, asked, FEWEST)
     draws = WildDraws.of(kernel, fit, groups)
     return DrawStream(

@@ -209,6 +209,8 @@ def test_refusals(models):
         stream_of(fitted("y ~ x + (1 | school)", few), "wild")
     with pytest.raises(InferenceError, match="standard errors of the model itself"):
         stream_of(models["slopes"], "residual", errors="CR2")
+    with pytest.raises(InferenceError, match=r"no fixed effects[\s\S]*scheme='parametric'"):
+        stream_of(fitted("y ~ 0 + (1 | school)", MODELS["nested"]["data"]), "wild")
 
 
 def test_adjustment_is_the_identity_without_fixed_effects():
