@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .asymptotic import compute_params_asymptotic
     from .bootstrap import (
+        build_emm_reference_grid,
         compute_bootstrap_params,
         compute_bootstrap_pvalue,
         compute_jackknife_coefs,
+        compute_mee_bootstrap,
         compute_params_bootstrap,
         compute_params_bootstrap_mixed,
     )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         resolve_holdout_group_ids,
     )
     from .dispatch import InferResult, dispatch_infer
+    from .mee import dispatch_mee_inference
     from .params import dispatch_params_inference
     from .permutation import compute_params_permutation
     from .profile import compute_profile_inference
@@ -34,10 +37,11 @@ if TYPE_CHECKING:
     from .spread import augment_spread_with_profile_ci
 
 __all__ = [
-    "InferResult", "augment_spread_with_profile_ci", "compute_bootstrap_params", "compute_bootstrap_pvalue",
-    "compute_cv_metrics", "compute_jackknife_coefs", "compute_params_asymptotic", "compute_params_bootstrap",
-    "compute_params_bootstrap_mixed", "compute_params_cv_inference", "compute_params_permutation",
-    "compute_profile_inference", "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_params_inference",
+    "InferResult", "augment_spread_with_profile_ci", "build_emm_reference_grid", "compute_bootstrap_params",
+    "compute_bootstrap_pvalue", "compute_cv_metrics", "compute_jackknife_coefs", "compute_mee_bootstrap",
+    "compute_params_asymptotic", "compute_params_bootstrap", "compute_params_bootstrap_mixed",
+    "compute_params_cv_inference", "compute_params_permutation", "compute_profile_inference",
+    "compute_satterthwaite_emm_df", "dispatch_infer", "dispatch_mee_inference", "dispatch_params_inference",
     "generate_group_kfold_splits", "generate_kfold_splits", "resolve_holdout_group_ids",
 ]  # fmt: skip
 
@@ -45,7 +49,10 @@ _HOME = MappingProxyType(
     {
         "InferResult": "dispatch",
         "augment_spread_with_profile_ci": "spread",
+        "build_emm_reference_grid": "bootstrap",
         "compute_bootstrap_params": "bootstrap",
+        "compute_mee_bootstrap": "bootstrap",
+        "dispatch_mee_inference": "mee",
         "compute_bootstrap_pvalue": "bootstrap",
         "compute_jackknife_coefs": "bootstrap",
         "compute_params_asymptotic": "asymptotic",

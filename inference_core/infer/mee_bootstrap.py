@@ -21,8 +21,8 @@ from inference_core.states import (
     ResamplesState,
 )
 
-from .bootstrap import judge_failures
 from .denominators import row_reference
+from .failures import judge_failures
 from .intervals import check_interval_request, summarise
 from .intervals.order import OrderedDraws
 from .mee_asymptotic import wald_rows
@@ -92,6 +92,75 @@ def mee_bootstrap(
             inference, words = _adjusted(inference, effects, own, mee)
     notes = (*inference.notes, *([wald.note] if wald.note else []))
     return replace(mee, inference=replace(inference, notes=notes), adjusted=words), effects
+
+
+def compute_mee_bootstrap(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    mee: MeeState,
+    data: pl.DataFrame,
+    conf_level: float = 0.95,
+    n_boot: int = 1000,
+    ci_type: str = "bca",
+    seed: int | None = None,
+    null: float = 0.0,
+    alternative: str = "two-sided",
+    save_resamples: bool = True,
+) -> tuple[MeeState, np.ndarray | None]:
+    """Bootstrap inference for marginal effects; the model is fitted here.
+
+    Parameters
+    ----------
+    spec, bundle, mee, data
+        The model, what was asked about it, and its original frame.
+    conf_level, n_boot, ci_type, seed, null, alternative, save_resamples
+        As in :func:`mee_bootstrap`, which takes a fit that is at hand.
+
+    Returns
+    -------
+    mee : MeeState
+        With inference.
+    samples : (n_boot, m) array or None
+        Draws of the effects; None without ``save_resamples``.
+    """
+    from inference_core.fit import fit_model
+
+    found, draws = mee_bootstrap(
+        spec, bundle, fit_model(spec, bundle), mee, data, conf_level, n_boot, ci_type, seed, null, alternative,
+        save_resamples,
+    )  # fmt: skip
+    return found, np.asarray(draws.samples) if save_resamples else None
+
+
+def build_emm_reference_grid(data: pl.DataFrame, bundle: DataBundle, focal_var: str) -> np.ndarray:
+    """Design rows whose products with the coefficients are the marginal means of one column.
+
+    Parameters
+    ----------
+    data : polars.DataFrame
+        The original frame.
+    bundle : DataBundle
+    focal_var : str
+        A factor gives a row per level; a number one row, at its mean. Other factors are balanced, other numbers stand
+        at their mean.
+
+    Returns
+    -------
+    (levels, p) array
+
+    Raises
+    ------
+    FormulaError
+        No predictor of this model.
+    """
+    from inference_core.marginal.grid import Axis, reference_grid
+    from inference_core.marginal.predictors import find_predictor, grouping_columns, kept_rows, predictors_of
+
+    rows = kept_rows(bundle, data)
+    known = predictors_of(bundle, rows)
+    focal = find_predictor(focal_var, 0, known, grouping_columns(bundle), focal_var)
+    values = focal.levels if focal.levels is not None else (float(np.mean(np.asarray(focal.values))),)
+    return reference_grid(bundle, rows, known, [Axis(focal, values)]).L
 
 
 def effect_draws(draws: ResamplesState, mee: MeeState, p: int) -> ResamplesState:
