@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_core.infer.resample.glm_operators import GlmKernel
-from inference_core.rng import block_rows
 from inference_core.solvers.lstsq import lstsq
 from inference_core.states.base import Array, Frozen
 from inference_core.states.bundle import DataBundle
 from inference_core.states.fit import FitState
 from inference_core.states.spec import ModelSpec
+
+CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +36,8 @@ class RefitKernel(Frozen):
 
     @property
     def chunk_rows(self) -> int:
-        """Draws of one call: whole blocks of the generator."""
-        size, own = self.kernel.chunk_rows, block_rows(self.n)
-        return min(size, own) if own % size == 0 else size
+        """Draws of one call; a refit is dear, so not many more than may be wanted."""
+        return min(self.kernel.chunk_rows, CHUNK)
 
     def refit(self, shuffles: Array) -> tuple[Array, Array, Array | None]:
         """(z* (b, q), status (b,), se* (b, q)) of shuffles (b, m); NaN where a refit has no estimate."""

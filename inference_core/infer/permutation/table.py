@@ -305,7 +305,8 @@ def _notes(
     elif not spec.is_lm and stream.scheme == "y":
         notes.append("limits take the shuffled z-values at 0 for those at every other value")
     if limits.least > alpha * (1.0 + 1e-12) and not short:
-        notes.append(f"all arrangements together give no p below {limits.least:.3g}: they cannot reach level {alpha:.4g}")
+        least = f"all arrangements together give no p below {limits.least:.3g}"
+        notes.append(f"{least}: they cannot reach level {alpha:.4g}")
     unsettled = [name for name, fine in zip(stream.names, limits.settled, strict=True) if not fine]
     if unsettled:
         notes.append(f"the search for the limits of {', '.join(unsettled)} did not settle")

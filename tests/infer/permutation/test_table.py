@@ -233,7 +233,9 @@ def test_a_shuffle_that_fits_perfectly_counts_as_extreme():
     assert np.isposinf(t).sum() == 1 and np.isneginf(t).sum() == 1
 
 
-DATA = {"y": [1, 0, 2, 5, 3, 1, 4, 2], "x": [1, 2, 3, 4, 5, 6, 7, 9], "e": [1, 2, 1, 2, 3, 1, 2, 2], "g": list("aabbaabb")}
+DATA = {
+    "y": [1, 0, 2, 5, 3, 1, 4, 2], "x": [1, 2, 3, 4, 5, 6, 7, 9], "e": [1, 2, 1, 2, 3, 1, 2, 2], "g": list("aabbaabb")
+}  # fmt: skip
 POISSON = {"family": "poisson"}
 REFUSALS = [
     ("y ~ x", {**POISSON, "offset": "e"}, {"scheme": "y"}, "an offset: rows are not exchangeable", "score_flip keeps"),
