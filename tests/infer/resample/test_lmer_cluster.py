@@ -1,6 +1,7 @@
 """Cluster draws of linear mixed models against fits to their rows; groups left out against shorter frames."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,8 @@ from inference_core.infer.resample.stream import open_stream
 from inference_core.states.inference import DRAW_RANK_DEFICIENT
 
 from .scenes_lmer import CROSSED, MODELS, crossed_frame, fitted, nested_frame, statistics
+
+DATA = Path(__file__).parents[2] / "reference" / "data"
 
 
 def stream_of(m, seed=11, **options):
@@ -121,6 +124,33 @@ def test_without_each_group_by_brute_force(name):
         without = model(spec.formula, rest, **options).fit(method=spec.method)
         close(row, statistics(without.spec, without.bundle), np.sqrt(np.diag(fit.vcov)), bundle.p)
         np.testing.assert_allclose(row[: bundle.p], without.fit_state.coef, rtol=1e-5, atol=1e-6)
+
+
+def test_as_refitted_by_lme4(sleep):
+    """lme4 1.1-31 on the data without one level, every level in turn, and sqrt((J - 1)/J sum (t - mean)^2):
+
+    lmer(Reaction ~ Days + (Days | Subject), s[s$Subject != l, ], control = ctl), Subjects 308, 335, 372;
+    lmer(strength ~ 1 + (1 | batch/cask), p[p$batch != l, ], control = ctl), batches A, E, J;
+    ctl <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-9, maxfun = 1e5), calc.derivs = FALSE)
+    """
+    found = leave_one_group_out(*sleep)
+    expected = [
+        [251.829366, 9.80273205, 26.3462581, 5.52035760, 0.0559723091, 23.6469624],
+        [250.721011, 11.25248125, 25.3941490, 5.05906437, 0.1551331566, 26.1885006],
+        [250.485123, 10.41841611, 25.2503087, 6.11047762, 0.0570665093, 26.1911638],
+    ]
+    np.testing.assert_allclose(found.samples[[0, 8, 17]], expected, rtol=5e-6)  # bobyqa's own accuracy
+    se = [6.82455653, 1.54578890, 4.90529783, 1.18351059, 0.36496371, 4.42837949]
+    np.testing.assert_allclose(found.se, se, rtol=2e-6)  # the same
+    pastes = pl.read_csv(DATA / "pastes.csv")
+    found = leave_one_group_out(*fitted("strength ~ 1 + (1 | batch/cask)", pastes))
+    expected = [
+        [59.8074074, 3.05311023, 1.12101113, 0.812403839],
+        [60.5148148, 2.93862068, 0.0, 0.846999059],
+        [60.2166667, 3.06050102, 1.27504254, 0.798029976],
+    ]
+    np.testing.assert_allclose(found.samples[[0, 4, 9]], expected, rtol=2e-6, atol=1e-4)  # a root of 1e-8 at 0
+    np.testing.assert_allclose(found.se, [0.676870066, 0.406485731, 1.332422964, 0.070386005], rtol=1e-4)
 
 
 def test_any_factor_can_be_left_out_by_name():
