@@ -11,7 +11,9 @@ from inference_core.infer.cells import BUILT
 from .answer import Answer
 from .bootstrap import bootstrap_ci, bootstrap_refits, jackknife
 from .case import Case, load_cases
+from .cross_validation import cross_validation, cross_validation_lmer, leave_one_out
 from .draws import cluster_bootstrap_refits, residual_wild_bootstrap
+from .effects import contrasts, emmeans
 from .glm import glm_fit
 from .lm import lm_fit, lm_influence, lm_nulls
 from .mixed import glmer_fit, lmer_fit, ranef
@@ -35,6 +37,9 @@ ANSWERS = {
     "resample.jackknife": jackknife,
     "resample.cluster_bootstrap_refits": cluster_bootstrap_refits,
     "resample.residual_wild_bootstrap": residual_wild_bootstrap,
+    "resample.cross_validation": cross_validation,
+    "resample.cross_validation_lmer": cross_validation_lmer,
+    "resample.loo": leave_one_out,
     "mc.bootstrap_cases": mc_bootstrap_cases,
     "lm.cluster_robust": lm_cluster_robust,
     "resample.permutation": permutation,
@@ -48,6 +53,8 @@ ANSWERS = {
     "glmer.fit": glmer_fit,
     "glmer.ranef": ranef,
     "mc.bootmer_parametric": mc_bootmer_parametric,
+    "emmeans": emmeans,
+    "emmeans.contrasts": contrasts,
 }
 
 # What a quantity asks of .infer(); a case waits where that is not built for its kind of model.
