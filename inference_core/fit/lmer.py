@@ -9,8 +9,8 @@ import numpy as np
 from inference_core.errors import FitError
 from inference_core.families import get_family
 from inference_core.solvers.lmm.crossed_fit import fit_crossed
-from inference_core.solvers.lmm.dense import MAX_Q, Term
-from inference_core.solvers.lmm.dense_fit import fit_dense
+from inference_core.solvers.lmm.dense import Term
+from inference_core.solvers.lmm.dense_fit import DENSE_UP_TO, fit_dense
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.newton import FIT_TOL
 from inference_core.solvers.lmm.one_factor import (
@@ -171,7 +171,7 @@ def _solve(
         Term(_rows(block.X_re, problem), _rows(block.group_index, problem), block.n_levels, block.mask)
         for block in re.blocks
     ]
-    kernel = fit_dense if re.q <= MAX_Q else fit_crossed
+    kernel = fit_dense if re.q <= DENSE_UP_TO else fit_crossed
     return kernel(X, terms, y, weights=problem.weights, reml=reml, tol=tol, max_iter=max_iter, start=start)
 
 

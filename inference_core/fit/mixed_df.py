@@ -14,7 +14,6 @@ import numpy as np
 
 from inference_core.errors import InferenceError
 from inference_core.solvers.lmm.denominator import JointDf, KenwardRoger, Satterthwaite
-from inference_core.solvers.lmm.dense import MAX_Q
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.information import Information, Moves, information_of_groups, information_of_terms
 from inference_core.solvers.lmm.information_crossed import information_of_scalars, terms_left
@@ -30,7 +29,7 @@ MAX_DENSE = 2000  # random effects of several factors for which q x q matrices t
 MAX_CELLS = 100_000_000  # rows times random effects that a dense Z may have
 MAX_WORK = 2_000_000_000_000  # multiplications for the Hessian of a large crossed model: minutes
 MAX_REST = 4000  # levels beside those of the largest factor, one effect each: one dense matrix of that size
-_SPARSE = 300  # random effects of scalar factors from which eliminating the largest pays
+_SPARSE = 300  # random effects of several factors from which eliminating the largest pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +56,9 @@ class MixedDf:
             )
         if isinstance(self.moves, Information):
             return KenwardRoger.of(self.moves)
+        scalars = _of_scalars(self.problem, self.T) if _is_scalar(self.problem) else None
+        if scalars is not None:
+            return scalars._kenward_roger
         cells = self.problem.n * self.problem.re.q
         if self.problem.re.q > MAX_DENSE or cells > MAX_CELLS:
             raise InferenceError(
@@ -122,13 +124,13 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     with one_blas_thread():
         if problem.is_one_factor:
             return MixedDf(problem, information_of_groups(problem.group_design(), problem.y, T[0]))
-        if problem.re.q > _SPARSE and all(block.k == 1 for block in problem.re.blocks):
-            found = _of_scalars(problem, np.array([t[0, 0] for t in T]))
-            if found is not None:
-                return found
-        if problem.re.q <= MAX_Q:
+        if problem.re.q <= _SPARSE:
             return MixedDf(problem, information_of_terms(problem.dense_design(asked), problem.y, T))
         kernel = problem.crossed_kernel()
+        if _is_scalar(problem) and kernel.plan is None:
+            found = _of_scalars(problem, T)
+            if found is not None:
+                return found
         points = 2 * problem.re.n_theta + 1
         if points * kernel.work > MAX_WORK:
             raise InferenceError(
@@ -139,17 +141,23 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
         return MixedDf(problem, moves_of_crossed(kernel, problem.y, T), T)
 
 
-def _of_scalars(problem: MixedProblem, theta: Array) -> MixedDf | None:
-    """Several factors with one effect each: those without variance do not move V, and one alone has blocks."""
-    terms = problem.terms
+def _is_scalar(problem: MixedProblem) -> bool:
+    return all(block.k == 1 for block in problem.re.blocks)
+
+
+def _of_scalars(problem: MixedProblem, T: Sequence[Array]) -> MixedDf | None:
+    """Several factors with one effect each: those without variance do not move V, and one alone has blocks.
+
+    None where the factors beside the largest have more than ``MAX_REST`` levels.
+    """
+    terms, theta = problem.terms, np.array([t[0, 0] for t in T])
     left = terms_left(terms, theta, problem.weights)
-    rest = sum(terms[i].n_groups for i in left[1:])
-    if rest > MAX_REST:
+    if sum(terms[i].n_groups for i in left[1:]) > MAX_REST:
         return None
     if len(left) > 1:
         info = information_of_scalars(problem.X, terms, problem.y, theta, problem.weights)
         return MixedDf(problem, info, complete=len(left) == len(terms))
     only = terms[left[0] if left else 0]
-    T = np.array([[theta[left[0]] if left else 0.0]])
+    own = np.array([[theta[left[0]] if left else 0.0]])
     design = GroupDesign.of(problem.X, only.Z, only.group, n_groups=only.n_groups, weights=problem.weights)
-    return MixedDf(problem, information_of_groups(design, problem.y, T), complete=False)
+    return MixedDf(problem, information_of_groups(design, problem.y, own), complete=False)

@@ -20,8 +20,8 @@ from inference_core.fit.varcomp import sds_and_correlations
 from inference_core.rng import RNG, Purpose
 from inference_core.solvers.lmm.crossed import CrossedKernel
 from inference_core.solvers.lmm.crossed_fit import fit_crossed, replicate_crossed
-from inference_core.solvers.lmm.dense import MAX_Q, DenseDesign, Term
-from inference_core.solvers.lmm.dense_fit import fit_dense, replicate_dense
+from inference_core.solvers.lmm.dense import DenseDesign, Term
+from inference_core.solvers.lmm.dense_fit import DENSE_UP_TO, fit_dense, replicate_dense
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.lanes import Lanes
 from inference_core.solvers.lmm.newton import REPLICATE_TOL
@@ -132,7 +132,7 @@ class LmerKernel:
         """What every refit shares."""
         if self.problem.is_one_factor:
             return self.problem.group_design()
-        if self.re.q <= MAX_Q:
+        if self.re.q <= DENSE_UP_TO:
             return self.problem.dense_design("a parametric bootstrap")
         return self.problem.crossed_kernel()
 

@@ -14,6 +14,7 @@ from .newton import FIT_TOL, REPLICATE_TOL, NewtonResult, best_of, newton
 from .solution import Solution
 from .structure import canonical, to_theta
 
+DENSE_UP_TO = 150  # random effects of several factors for which stacked dense matrices are the fastest
 STARTS = (1.0, 0.3, 3.0)
 SAME_OPTIMUM = 1e-4  # deviance units within which two starts have met
 _CHUNK = 2e6  # numbers in one (B, q, q) array
