@@ -65,7 +65,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py --benchmark-columns=median,iqr,rounds
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_glmer.py --benchmark-columns=median,iqr,rounds
 
 # Browser tests drive Debian's Chromium; Playwright's own download is not used.
 chromium:
