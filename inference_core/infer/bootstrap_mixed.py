@@ -122,6 +122,8 @@ def compute_params_bootstrap_mixed(
         from .resample.lmer_wild import NO_SPREAD
 
         return replace(inference, notes=(*notes, NO_SPREAD), spread=_null_spread(inference, bundle))
+    if ci_type in ("basic", "normal", "studentized"):
+        notes += (f"limits of SDs and correlations are percentiles: the SD is bounded at 0, {ci_type} limits are not",)
     singular = int(np.count_nonzero(_singular(spec, bundle, stream, draws.samples)))
     if singular:
         notes += (f"{singular:,} of {len(draws.status):,} draws are singular fits (a variance at 0, or effects tied "

@@ -46,6 +46,7 @@ def test_limits_and_p_values_are_those_of_the_draws(sleep, scheme, ci_type):
         assert np.isnan(found.spread.ci_lower).all() and len(found.spread.ci_lower) == 4
         assert any("sign flips keep every |residual|" in note for note in found.notes)
         return
+    assert any("the SD is bounded at 0" in n for n in found.notes) == (ci_type in ("basic", "normal", "studentized"))
     kind = "bca" if ci_type == "bca" else "percentile"
     assert found.spread.ci_type == kind
     for j in range(4):

@@ -28,7 +28,7 @@ class GroupSums:
 
     design: GroupDesign
     c: Array  # (k, J) Z'y
-    XX: Array  # (J, p^2)
+    XX: Array  # (J, p (p + 1) / 2) the upper triangle of X'X, row by row
     Xy: Array  # (J, p)
     yy: Array  # (J,)
     n: Array  # (J,) rows
@@ -42,12 +42,12 @@ class GroupSums:
         J, p, group = design.n_groups, design.p, design.group
         c = (design.scatter @ e).reshape(design.k, J)
         indicator = _indicator(group, J)
-        XX = np.empty((J, p * p))
-        step = max(1, int(_BLOCK / max(1, design.n * p)))
-        for at in range(0, p, step):
-            some = design.X[:, at : at + step]
-            products = (some[:, :, None] * design.X[:, None, :]).reshape(design.n, -1)
-            XX[:, at * p : (at + some.shape[1]) * p] = indicator @ products
+        left, right = np.triu_indices(p)
+        XX = np.empty((J, left.size))
+        step = max(1, _BLOCK // design.n)
+        for at in range(0, left.size, step):
+            some = slice(at, at + step)
+            XX[:, some] = indicator @ (design.X[:, left[some]] * design.X[:, right[some]])
         root = design.root_weights
         log_w = np.zeros(J) if root is None else 2.0 * np.bincount(group, np.log(root), J)
         return cls(
@@ -63,7 +63,7 @@ class GroupSums:
         """
         design, k = self.design, self.design.k
         counts = np.ascontiguousarray(counts, dtype=float)
-        B, p = counts.shape[0], design.p
+        B, p = len(counts), design.p
         c = [design.by_pattern(counts * part) for part in self.c]
         C: Planes = [[None] * k for _ in range(k)]  # type: ignore[list-item]
         for a in range(k):
@@ -71,7 +71,7 @@ class GroupSums:
                 C[a][b] = C[b][a] = design.by_pattern(counts * (self.c[a] * self.c[b]))
         return Lanes(
             patterns=design.patterns, reml=reml, c=c, C=C, yy=counts @ self.yy, shift=np.repeat(self.shift, B, axis=0),
-            Xy=counts @ self.Xy, XX=_spoil_deficient((counts @ self.XX).reshape(B, p, p)),
+            Xy=counts @ self.Xy, XX=_spoil_deficient(_symmetric(counts @ self.XX, p)),
             count=design.by_pattern(counts), n=counts @ self.n, log_weights=counts @ self.log_weights,
         )  # fmt: skip
 
@@ -81,6 +81,14 @@ def _indicator(group: Array, J: int):
 
     n = group.shape[0]
     return sp.csc_matrix((np.ones(n), group, np.arange(n + 1)), shape=(J, n))
+
+
+def _symmetric(upper: Array, p: int) -> Array:
+    """(B, p, p) from upper triangles (B, p (p + 1) / 2)."""
+    rows, columns = np.triu_indices(p)
+    out = np.empty((len(upper), p, p))
+    out[:, rows, columns] = out[:, columns, rows] = upper
+    return out
 
 
 def _spoil_deficient(XX: Array) -> Array:
