@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Split = tuple[np.ndarray, np.ndarray]
 DEFAULT_K = 10
+MAX_SWAPS = 500  # that are tried to bring one level into a second fold
 
 
 def generate_kfold_splits(n: int, k: int, seed: int | None = None) -> list[Split]:
@@ -134,7 +136,7 @@ def row_folds(n: int, k: int, rng: RNG, factors: Sequence[Array] = (), repeat: i
     order = shuffled[np.argsort(rank[cell[shuffled]], kind="stable")]
     folds = np.empty(n, np.intp)
     folds[order] = generator.permutation(k)[np.arange(n) % k]
-    for codes in factors:
+    for codes in (*factors, *factors):  # a swap may leave one level for later that it could not free at once
         _spread_levels(folds, np.asarray(codes), factors, generator)
     return folds
 
@@ -148,16 +150,35 @@ def _cells(factors: Sequence[Array], n: int) -> Array:
 
 def _spread_levels(folds: Array, codes: Array, factors: Sequence[Array], generator: Any) -> None:
     """Swap rows so that a level of ``codes`` with several rows in one fold alone reaches a second one."""
-    for level in np.flatnonzero(np.bincount(codes) > 1):
+    for level in _levels_in_one_fold(folds, codes).tolist():
         rows = np.flatnonzero(codes == level)
         if np.ptp(folds[rows]) > 0:
-            continue
-        own = int(generator.choice(rows))
-        for other in generator.permutation(np.flatnonzero(folds != folds[own])).tolist():
+            continue  # an earlier swap has helped
+        others = generator.permutation(np.flatnonzero(folds != folds[rows[0]])).tolist()
+        for own, other in islice(product(generator.permutation(rows).tolist(), others), MAX_SWAPS):
+            before = _n_alone(folds, factors, own, other)
             folds[own], folds[other] = folds[other], folds[own]
-            if not any(_is_alone(folds, c, row) for c in factors for row in (own, other)):
+            if _n_alone(folds, factors, own, other) < before:
                 break
             folds[own], folds[other] = folds[other], folds[own]
+
+
+def _levels_in_one_fold(folds: Array, codes: Array) -> Array:
+    """Levels with several rows, all of them in one fold."""
+    size = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    first = np.cumsum(size) - size
+    used = np.flatnonzero(size > 1)
+    if not used.size:
+        return used
+    mine = folds[order]
+    low, high = (f.reduceat(mine, first[size > 0]) for f in (np.minimum, np.maximum))
+    return np.flatnonzero(size > 0)[(low == high) & (size[size > 0] > 1)]
+
+
+def _n_alone(folds: Array, factors: Sequence[Array], *rows: int) -> int:
+    """How many levels of these rows lie in one fold alone."""
+    return sum(_is_alone(folds, codes, row) for codes in factors for row in rows)
 
 
 def _is_alone(folds: Array, codes: Array, row: int) -> bool:

@@ -24,7 +24,8 @@ def frame(n=60, seed=0):
         {
             "x": x, "z": z, "g": g, "h": h, "y": eta + rng.normal(size=n), "w": rng.uniform(0.5, 2, size=n),
             "count": rng.poisson(np.exp(0.6 * eta)), "hit": (rng.uniform(size=n) < 1 / (1 + np.exp(-eta))).astype(int),
-            "trials": rng.integers(2, 9, size=n), "pos": rng.gamma(3, np.exp(0.3 * eta)), "e": rng.uniform(0.5, 3, size=n),
+            "trials": rng.integers(2, 9, size=n), "pos": rng.gamma(3, np.exp(0.3 * eta)),
+            "e": rng.uniform(0.5, 3, size=n),
         }
     ).with_columns(share=pl.col("hit") * 0.25 + 0.5)  # fmt: skip
 
