@@ -53,9 +53,7 @@ def refuse_boot_type(boot_type: str) -> None:
         Another type.
     """
     if boot_type != "parametric":
-        raise InferenceError(
-            f"boot_type={boot_type!r}", "rows of one group belong together", "boot_type='parametric'"
-        )
+        raise InferenceError(f"boot_type={boot_type!r}", "rows of one group belong together", "boot_type='parametric'")
 
 
 def columns_of(which: Which, p: int, k: int) -> slice:

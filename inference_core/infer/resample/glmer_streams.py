@@ -21,7 +21,9 @@ from .whole_groups import FEWEST
 
 def parametric(spec: ModelSpec, bundle: DataBundle, fit: FitState, **options: Any) -> DrawStream:
     """New random effects and new responses of the model's family in every draw."""
-    kernel, common = _begin("a parametric bootstrap", spec, bundle, fit, **options)
+    asked = "a parametric bootstrap"
+    _refuse_parts_of_trials(spec, bundle, asked)
+    kernel, common = _begin(asked, spec, bundle, fit, **options)
     return DrawStream(
         kernel=kernel, scheme="parametric", drawn=kernel.simulate, responses=partial(kernel.response, bundle=bundle),
         interval_df=kernel.interval_df, inflation=1.0, **common,
@@ -68,6 +70,21 @@ def _begin(
         "observed": kernel.observed,
         "leave_one_out": partial(without_groups, kernel),
     }
+
+
+def _refuse_parts_of_trials(spec: ModelSpec, bundle: DataBundle, asked: str) -> None:
+    trials = bundle.prior_weights
+    if not spec.family.startswith("binomial") or trials is None:
+        return
+    parts = np.abs(trials - np.rint(trials)) > 1e-7  # whole numbers that went through a float division
+    if np.any(parts):
+        row = int(np.argmax(parts))
+        raise InferenceError(
+            asked,
+            f"row {np.flatnonzero(bundle.valid_mask)[row]} (counting from 0) has {trials[row]:g} trials, weights "
+            "included: a response of part of a trial cannot be drawn",
+            "scheme='cluster' draws whole groups as they are, weights included",
+        )
 
 
 def _between_groups(kernel: GlmerClusterKernel) -> Array:
