@@ -132,6 +132,9 @@ def focus_on(model: Any, term: str, words: Any, decimals: int, reach: np.ndarray
     if spread is not None and spread.block >= 0:  # the predictor whose slopes differ, if it is one of the design
         names = bundle.re_metadata.blocks[spread.block].column_names
         own = next((parts[bundle.X_names.index(n)] for n in (names[spread.first], *names) if n in bundle.X_names), ())
+    if spread is not None and not own:
+        block = bundle.re_metadata.blocks[block_of_focus(bundle, "", spread.block)]
+        own = next((p for j, p in enumerate(parts) if p and _varies_within(bundle.X[:, j], block.group_index)), ())
     own = own or next((column_ for column_ in parts if column_), ())
     if not own and bundle.re_metadata is not None:
         block = block_of_focus(bundle, "", -1 if spread is None else spread.block)
@@ -150,6 +153,13 @@ def focus_on(model: Any, term: str, words: Any, decimals: int, reach: np.ndarray
     place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped), multiplied)
     level = own[0].plus if spread is None and kind == "strip" and len(parts[column]) == 1 else ""
     return _against(place, inverse, column, words, decimals, level, reach, -1 if spread is None else spread.block)
+
+
+def _varies_within(x: np.ndarray, group: np.ndarray) -> bool:
+    """Whether a column takes two values in some group."""
+    order = np.argsort(group, kind="stable")
+    same = np.diff(group[order]) == 0
+    return bool(np.any(same & (np.diff(x[order]) != 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,6 +238,8 @@ def _groups(place: Place, stand: np.ndarray, asked: int) -> Groups | None:
         if place.kind == "strip":
             at = np.unique(here)
             first = {float(v): data[place.focal][int(r)] for v, r in zip(stand[rows], rows, strict=True)}
+            if at.size == 1:  # a group that has one level: a short bar there
+                return [{place.focal: first[float(at[0])]}] * 2, at[0] + np.array([-0.16, 0.16])
             return [{place.focal: first[float(v)]} for v in at], at
         if here.size == 0 or here.min() == here.max():
             return [], here

@@ -23,7 +23,7 @@ from .types import types_of
 
 REACH_DRAWS = 12
 MOST_LEFT_OUT = 2_000  # rows of a mixed model up to which BCa limits are shown without being asked for
-NO_WALD = "symmetric limits mislead here: how='profile' has others"
+NO_WALD = "symmetric, so it misleads here"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -142,6 +142,7 @@ class BootstrapPanel(Showing, Results, Panel):
                 self._setting = before
 
     def _choose(self, trait: str, value: Any, widget: Any) -> None:
+        before = self._error
         try:
             setattr(self.state, trait, value)
         except traitlets.TraitError as problem:
@@ -150,7 +151,7 @@ class BootstrapPanel(Showing, Results, Panel):
             self._refuse(wrong + ("." if remedy else ""), remedy)
             return
         widget.remove_class("bv-wrong")
-        if self._error is not None:
+        if self._error is not None and self._error is before:
             self._error = None
             self._show_status()
 

@@ -15,6 +15,7 @@ import numpy as np
 from . import ink, numbers, words
 from .figures import Figures
 from .fill import Filler
+from .rows import NEW_RESPONSES, dot_variant
 from .situation import Labels, Situation
 from .templates import CHARTS
 from .templates.parameters import TEMPLATES as PARAMETERS
@@ -174,13 +175,16 @@ def dot_summary(situation: Situation, labels: Labels) -> tuple[str, str, str, st
     """
     filler = Filler(replace(situation, how="boot"), labels)
     marks = {"i": "\x01", "value": "\x02", "distinct": "\x03"}
-    text = filler.fill(PARAMETERS["PB12"], {
+    template = PARAMETERS["PB12"]
+    if situation.scheme in NEW_RESPONSES:
+        template = dot_variant(filler, template)
+    text = filler.fill(template, {
         "quantity": words.drawn_quantity(situation), "unit": filler.per_step, **marks,
     })  # fmt: skip
     head, _, rest = _said(text).partition(marks["i"])
     middle, _, rest = rest.partition(marks["value"])
-    inside, _, end = rest.partition(marks["distinct"])
-    return head, middle, inside, end
+    inside, counted, end = rest.partition(marks["distinct"])
+    return head, middle, inside if counted else inside.rstrip("."), end
 
 
 def value_words(situation: Situation, labels: Labels, values: np.ndarray) -> list[str]:

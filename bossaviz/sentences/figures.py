@@ -78,7 +78,7 @@ class Figures:
         if s.scale == "probability":
             return 3 if s.estimate is not None and not 0.01 <= s.estimate <= 0.99 else 2
         if s.kind == "correlation":
-            return 2
+            return 0 if s.estimate is not None and abs(s.estimate) == 1.0 else 2
         two_sided = thresholds.has_interval(s)
         decimals = numbers.decimals_of_estimate(
             self._spread(s.se),
@@ -92,7 +92,7 @@ class Figures:
         s = self.s
         decimals = self.decimals
         if s.kind == "correlation":
-            return decimals
+            return 2
         limits = [x for x in (s.lower, s.upper) if x is not None and numbers.finite(x)]
         for limit, mcse in ((s.lower, s.mcse_lower), (s.upper, s.mcse_upper)):
             if self.simulated and limit is not None and numbers.finite(limit):

@@ -281,7 +281,8 @@ def _dot(filler: Filler) -> dict[str, str]:
     }
 
 
-def _dot_variant(filler: Filler, template: str) -> str:
+def dot_variant(filler: Filler, template: str) -> str:
+    """Template PB12 for this scheme, and without the clause on rows where nobody counted them."""
     if filler.s.scheme in NEW_RESPONSES:
         return template.split(" in this resample")[0] + " in {new_groups}."
     return template if filler.s.distinct is not None else template.split(";")[0] + "."
@@ -318,8 +319,7 @@ def _pair(filler: Filler) -> dict[str, str]:
 
 
 def _edge(filler: Filler) -> dict[str, str]:
-    est = ink.real(numbers.fixed(filler.s.estimate or 0.0, 0))
-    return {"what": f"{filler.words.second} and {filler.words.first} spread", "est": est}
+    return {"what": f"{filler.words.second} and {filler.words.first} spread"}
 
 
 def _better(filler: Filler) -> dict[str, str]:
@@ -388,7 +388,7 @@ PARAMS_BOOT: tuple[Row, ...] = (
     Row("ST5", lambda s: s.draws == 0 and s.failures > 0, _failed, _one_refit, tone="refusal"),
     Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
     *NO_ESTIMATE,
-    Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, _dot_variant),
+    Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, dot_variant),
     Row("PB10", lambda s: thresholds.total_draws(s) == 0, variant=_undrawn_variant),
     Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw, _one_draw_variant),
     Row("PB7", thresholds.too_few_draws, _still_moving, _still_moving_variant, tone="caution"),
@@ -422,7 +422,7 @@ PARAMS_BOOT: tuple[Row, ...] = (
 VARIANCE_BOOT: tuple[Row, ...] = (
     Row("ST5", lambda s: s.draws == 0 and s.failures > 0, _failed, _one_refit, tone="refusal"),
     Row("ST4", lambda s: thresholds.failure_share(s) > thresholds.FAILURES_MANY, _failed, tone="caution"),
-    Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, _dot_variant),
+    Row("PB12", lambda s: s.dot is not None and numbers.finite(s.value), _dot, dot_variant),
     Row("PB10", lambda s: thresholds.total_draws(s) == 0, variant=_undrawn_variant),
     Row("PB11", lambda s: s.draws == 1 and s.failures == 0 and numbers.finite(s.value), _one_draw, _one_draw_variant),
     Row("PB7", thresholds.too_few_draws, _still_moving, _still_moving_variant, tone="caution"),
