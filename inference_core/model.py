@@ -217,7 +217,8 @@ class model(Results):
             Between 0 and 1.
         errors : str, default "iid"
             "iid", "hetero", "HC0" to "HC4", or "unequal_var" (Welch); "CR0", "CR1", "CR1S" or "CR2" let whole clusters
-            scatter as they like. Linear mixed models have "iid" (with Satterthwaite's df), "kenward-roger" and the CR.
+            scatter as they like. Linear mixed models have "iid" (with Satterthwaite's df), "kenward-roger" and the CR;
+            generalized ones "iid", "CR0" and "CR1" (t with one df a group, less one).
         null : float or sequence, default 0
             The value tested, one for all parameters or one each.
         alternative : {"two-sided", "greater", "less"}
@@ -227,7 +228,7 @@ class model(Results):
         n_perm : int, default 999
             Draws of how="perm"; all arrangements are tried where there are no more than these, or than 5,000.
         ci_type : str, optional
-            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for lmer.
+            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for mixed models.
         seed : int, optional
             Draw i is a function of (seed, i) alone. None picks one, and the result carries it.
         n_jobs : int, default 1

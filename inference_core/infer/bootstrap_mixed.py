@@ -56,9 +56,9 @@ def compute_params_bootstrap_mixed(
         Number of draws.
     ci_type : {"expanded", "percentile", "basic", "normal", "bca", "studentized"}
         Of the coefficients. "expanded" takes the degrees of freedom into account and is the one to report; a
-        generalized mixed model has the normal reference, and there it is "percentile". "bca" takes its acceleration
-        from whole groups of the outermost factor left out, "studentized" one standard error from every refit; linear
-        mixed models have these two.
+        generalized mixed model has the normal reference, and there it is "percentile", but for whole groups. "bca"
+        takes its acceleration from whole groups of the outermost factor left out, "studentized" one standard error
+        from every refit, of linear mixed models.
     seed : int, optional
         None picks one, which the result carries.
     save_resamples : bool
@@ -68,9 +68,9 @@ def compute_params_bootstrap_mixed(
     null, alternative
         The hypothesis under test, of the coefficients.
     scheme : {"parametric", "cluster", "residual", "wild"}, optional
-        What is drawn anew. "parametric", the default: random effects and noise from the fitted model. Of linear mixed
-        models also "cluster": whole groups of the outermost factor, each copy a new group; "residual": the fit's own
-        effects and residuals, centred and reflated; "wild": signs of whole groups of residuals.
+        What is drawn anew. "parametric", the default: random effects and responses from the fitted model. "cluster":
+        whole groups of the outermost factor, each copy a new group. Of linear mixed models also "residual": the fit's
+        own effects and residuals, centred and reflated; "wild": signs of whole groups of residuals.
     verbose, progress, cancel
         The protocol of every long loop; a cancelled run returns what it has, marked so.
 
