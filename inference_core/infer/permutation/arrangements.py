@@ -26,9 +26,11 @@ class Shuffles(Frozen):
     @classmethod
     def of(cls, rows: Array, n_perm: int) -> Shuffles:
         """Shuffles of the rows of a design (n, r), all of them where that is cheap."""
-        n = len(rows)
+        n, limit = len(rows), max(n_perm, ENUMERATE_BELOW)
+        if n > limit:  # two classes already have n arrangements or more
+            return cls(n)
         classes = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
-        total = n_arrangements(np.bincount(classes), max(n_perm, ENUMERATE_BELOW))
+        total = n_arrangements(np.bincount(classes), limit)
         return cls(n) if total is None else cls(n, classes, total)
 
     def draw(self, rng: RNG, start: int, stop: int) -> Array:

@@ -96,7 +96,7 @@ class ScoreKernel(Frozen):
         fitted = []
         for j, value in zip(which, values, strict=True):
             moved = replace(self.hypotheses[j], value=np.array([value]))
-            fitted.append((moved, null_scores(self.problem, moved, self.scores[j].coef)))
+            fitted.append((moved, null_scores(self.problem, moved, self.scores[j].coef, quick=True)))
         good = [i for i, (_, found) in enumerate(fitted) if isinstance(found, NullScores)]
         kernel = _assemble(self.problem, [(h, s) for h, s in fitted if isinstance(s, NullScores)])
         return kernel, np.array(good, int)
@@ -137,14 +137,20 @@ def _assemble(problem: ScoreProblem, fitted: list[tuple[Hypothesis, NullScores]]
     return replace(kernel, observed=kernel.refit(np.ones((1, len(problem.y))))[0][0])
 
 
-def null_scores(problem: ScoreProblem, hypothesis: Hypothesis, start: Array | None = None) -> NullScores | str:
-    """Fit the null model of one hypothesis; a reason instead where it has no estimate."""
+def null_scores(
+    problem: ScoreProblem, hypothesis: Hypothesis, start: Array | None = None, quick: bool = False
+) -> NullScores | str:
+    """Fit the null model of one hypothesis; a reason instead where it has no estimate.
+
+    ``quick`` gives up where the link's range gets in the way of the search: among the many null values that a limit
+    is looked for at, one that far out is outside.
+    """
     basis = hypothesis.null_basis()
     X0 = problem.X @ basis
     along = problem.X @ hypothesis.direction
     shift = along @ hypothesis.value
     offset = shift if problem.offset is None else problem.offset + shift
-    fitted = _fit_null(X0, problem, offset, start)
+    fitted = _fit_null(X0, problem, offset, start, quick)
     if isinstance(fitted, str):
         return fitted
     family, coef = fitted
@@ -167,7 +173,9 @@ def null_scores(problem: ScoreProblem, hypothesis: Hypothesis, start: Array | No
     return NullScores(a, r, q0, coef)
 
 
-def _fit_null(X0: Array, problem: ScoreProblem, offset: Array, start: Array | None) -> tuple[Family, Array] | str:
+def _fit_null(
+    X0: Array, problem: ScoreProblem, offset: Array, start: Array | None, quick: bool
+) -> tuple[Family, Array] | str:
     family = problem.family
     if X0.shape[1] == 0:
         if family.estimated:
@@ -177,7 +185,8 @@ def _fit_null(X0: Array, problem: ScoreProblem, offset: Array, start: Array | No
         if family.estimated or family.name == "tdist":
             family, result = fit_with_params(X0, problem.y, family, problem.weights, offset, start=start)
         else:
-            result = solver.maximise(X0, problem.y, family, problem.weights, offset, start=start)
+            search = solver.irls if quick else solver.maximise
+            result = search(X0, problem.y, family, problem.weights, offset, start=start)
     except FitError:
         return "its null model has no estimate"
     if result.status != solver.OK:

@@ -112,6 +112,8 @@ def compute_params_permutation(
             spec, bundle, fit, scheme=scheme, seed=seed, errors=errors, null=null, n_perm=n_perm, means=means,
             every=every, data=data,
         )  # fmt: skip
+        if not stream.names:
+            raise _nothing_to_test(spec, stream)
         B = stream.total or n_perm
         short = too_few(B, level, exact=stream.total is not None)
         if short:
@@ -166,6 +168,17 @@ def compute_params_permutation(
         exact=exact,
         notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short, 1.0 - level),
     )
+
+
+def _nothing_to_test(spec: ModelSpec, stream: PermutationStream) -> InferenceError:
+    reason = next(iter(stream.not_tested.values()), "the model has no estimable coefficient")
+    signs = "sign_flip" if spec.is_lm else "score_flip"
+    return InferenceError(
+        asked=f".infer(how='perm', scheme={stream.scheme!r}) of {spec.formula}",
+        found=f"{reason.split(';')[0]}, and the model is about nothing else"
+        if CANNOT_MOVE_A_MEAN in reason else f"nothing can be tested: {reason}",
+        remedy=f"scheme={signs!r}" if stream.scheme != signs else "how='asymp'",
+    )  # fmt: skip
 
 
 def permutation_p(observed: Array, draws: Array, alternative: str, exact: bool) -> Array:

@@ -153,10 +153,16 @@ def test_what_shuffling_cannot_move_is_null_and_says_why(lm, cars):
     assert [row[c] for c in ("se", "ci_lower", "ci_upper", "statistic", "p_value")] == [None] * 5
     assert "(Intercept): permuting cannot move a mean; scheme='sign_flip' tests it if errors are symmetric" in repr(lm)
     assert lm.infer(how="perm", seed=1, scheme="sign_flip").params["p_value"].null_count() == 0
-    means = model("mpg ~ 0 + C(cyl)", cars).fit().infer(how="perm", seed=1).params
-    assert means["p_value"].null_count() == 3
-    slope = model("mpg ~ 0 + wt", cars).fit().infer(how="perm", seed=1).params
-    assert slope["p_value"].null_count() == 1
+    beside = model("mpg ~ 0 + C(cyl) + wt", cars).fit().infer(how="perm", seed=1).params
+    assert beside["p_value"].is_null().to_list() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("formula", ["mpg ~ 1", "mpg ~ 0 + C(cyl)", "mpg ~ 0 + wt"])
+def test_a_model_of_means_alone_is_refused(cars, formula):
+    m = model(formula, cars).fit()
+    with pytest.raises(InferenceError, match="permuting cannot move a mean, and the model is about nothing else"):
+        m.infer(how="perm")
+    assert m.infer(how="perm", scheme="sign_flip", seed=1).params["p_value"].null_count() == 0
 
 
 def test_a_dropped_column_stays_null(cars):
