@@ -228,7 +228,8 @@ class model(Results):
         n_perm : int, default 999
             Draws of how="perm"; all arrangements are tried where there are no more than these, or than 5,000.
         ci_type : str, optional
-            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for mixed models.
+            percentile, basic, normal, bca, studentized or expanded; None picks bca for lm and glm, expanded for mixed
+            models.
         seed : int, optional
             Draw i is a function of (seed, i) alone. None picks one, and the result carries it.
         n_jobs : int, default 1
