@@ -34,7 +34,7 @@ def test_press_of_a_mean():
 
 
 def test_press_of_mtcars():
-    """R: f <- lm(mpg ~ wt + hp, mtcars); p <- sum((resid(f) / (1 - hatvalues(f)))^2); 1 - p / (31 * var(mtcars$mpg))."""
+    """R: f <- lm(mpg ~ wt + hp, mtcars); e <- resid(f) / (1 - hatvalues(f)); 1 - sum(e^2) / (31 * var(mtcars$mpg))."""
     m = model("mpg ~ wt + hp", load_dataset("mtcars")).fit().infer(how="cv", k="loo")
     assert round(np.sum(m.cv_predictions["residual"].to_numpy() ** 2), 6) == 246.506259
     assert round(m.diagnostics["cv_rsquared"].item(), 6) == 0.781087
