@@ -21,7 +21,7 @@ from inference_core.solvers.lmm.one_factor import (
     vcov_unscaled,
 )
 from inference_core.solvers.lmm.solution import Solution
-from inference_core.solvers.lmm.structure import canonical, to_matrix, to_theta
+from inference_core.solvers.lmm.structure import canonical, components, to_matrix, to_theta
 from inference_core.solvers.lstsq import expand_square, independent_columns
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, RandomBlock, REInfo
@@ -41,8 +41,15 @@ def fit_lmer(
 ) -> FitState:
     """Fit a linear mixed model by REML (``spec.method`` "reml", the default) or ML ("ml").
 
-    The profiled deviance is minimised over theta by Newton's method with exact derivatives, from several starts, the
-    relative factors T unconstrained; a variance at zero is a boundary fit, flagged, not a failure.
+    The profiled deviance is minimised over theta by Newton's method with exact derivatives, the relative factors T
+    unconstrained; a variance at zero is a boundary fit, flagged, not a failure.
+
+    The deviance of a mixed model can have several minima, so one start is not enough. The search begins at the lowest
+    of a moment estimate and a few multiples of the identity (several factors: at each of 0.3, 1 and 3 times it).
+    Where it ends at a boundary, does not settle, or slopes rest on few groups, it is repeated from all of those points,
+    from strong correlations of either sign, and from the best point with each variance at zero and lifted off zero.
+    Models of many groups lift what is at zero and no more; large crossed ones begin at two points, or one. The lowest
+    deviance wins, and ``messages`` say so where starts ended apart. Refits of a bootstrap begin at the fit.
 
     Parameters
     ----------
@@ -130,15 +137,36 @@ def _refuse_unidentified(re: REInfo, problem: Problem, bundle: DataBundle) -> No
 
 
 def _refuse_repeated(block: RandomBlock, problem: Problem, bundle: DataBundle) -> None:
-    """Effects that are combinations of each other have no covariance of their own."""
-    kept = independent_columns(np.asarray(np.linalg.qr(_rows(block.X_re, problem), mode="r")))
-    lost = [name for a, name in enumerate(block.column_names) if a not in set(kept.tolist())]
+    """Effects that may covary and are combinations of each other have no covariance of their own.
+
+    Effects that may not covary can be: ``(f || g)`` is ``(1 | g) + (0 + f | g)``, as in R.
+    """
+    lost = []
+    for members in components(block.mask):
+        columns = _rows(block.X_re, problem)[:, members]
+        kept = independent_columns(np.asarray(np.linalg.qr(columns, mode="r")))
+        lost += [block.column_names[a] for i, a in enumerate(members.tolist()) if i not in set(kept.tolist())]
     if lost:
         raise FitError(
             f"the random effects of {block.group_name} for {bundle.y_name!r}",
             f"{', '.join(lost)}: zero in every row, or a combination of the other effects of {block.group_name}",
             "leave it out to the left of the bar",
         )
+
+
+def _overlaps(block: RandomBlock, problem: Problem) -> bool:
+    """Whether effects that may not covary are combinations of each other: a factor beside an intercept."""
+    if len(list(components(block.mask))) == 1:
+        return False
+    R = np.asarray(np.linalg.qr(_rows(block.X_re, problem), mode="r"))
+    return independent_columns(R).size < block.k
+
+
+def _overlap_message(block: RandomBlock) -> str:
+    return (
+        f"the effects {', '.join(block.column_names)} of {block.group_name} overlap, as a factor does with an "
+        "intercept: the data tell their variances together, not each. One term with all of them fits as well"
+    )
 
 
 def _refuse_perfect(X: Array, y: Array, weights: Array | None, bundle: DataBundle) -> None:
@@ -217,6 +245,7 @@ def _state(
     weights = bundle.prior_weights
     n_params = kept.size + theta.size + 1
     messages = dropped_message(bundle, kept) + s.messages
+    messages += tuple(_overlap_message(block) for block in re.blocks if _overlaps(block, problem))
     if s.singular:
         messages += (singular_message(re, s.T),)
     if not s.converged:

@@ -254,3 +254,21 @@ def test_shares_of_variance():
     assert shares.r2_marginal == pytest.approx(0.279, abs=5e-4)
     assert shares.r2_conditional == pytest.approx(0.799, abs=5e-4)
     assert shares.icc == pytest.approx(0.722, abs=5e-4)
+
+
+def test_a_factor_beside_an_intercept_as_lme4_has_it():
+    """R: REMLcrit(lmer(score ~ Machine + (Machine || Worker), nlme::Machines)) is 208.3112185."""
+    scores = [
+        52.0, 52.8, 53.1, 51.8, 52.8, 53.1, 60.0, 60.2, 58.4, 51.1, 52.3, 50.3, 50.9, 51.8, 51.4, 46.4, 44.8, 49.2,
+        62.1, 62.6, 64.0, 59.7, 60.0, 59.0, 68.6, 65.8, 69.7, 63.2, 62.8, 62.2, 64.8, 65.0, 65.4, 43.7, 44.2, 43.0,
+        67.5, 67.2, 66.9, 61.5, 61.7, 62.3, 70.8, 70.6, 71.0, 64.1, 66.2, 64.0, 72.1, 72.0, 71.1, 62.0, 61.4, 60.5,
+    ]  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "score": scores, "Machine": np.repeat(["A", "B", "C"], 18),
+            "Worker": np.tile(np.repeat(np.arange(1, 7), 3), 3).astype(str),
+        }
+    )  # fmt: skip
+    for formula in ("score ~ Machine + (Machine || Worker)", "score ~ Machine + (Machine | Worker)"):
+        _, m = fit(formula, frame)
+        assert m.converged and m.criterion == pytest.approx(208.3112185, abs=1e-6)  # printed digits
