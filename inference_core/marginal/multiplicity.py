@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
-from scipy.optimize import brentq
 
 from inference_core.errors import InferenceError
 from inference_core.states import Array
+
+from .roots import find_root
+from .studentized_range import quantile, upper_tail
 
 SOBOL_POINTS = 2**15
 NEIGHBOURS = 16
@@ -132,8 +134,6 @@ def false_discovery(p: Array, fine: Array) -> Array:
 
 def _tukey(family: Family, conf_level: float) -> Adjusted:
     """Studentized range of ``pairs`` means; each row has its own degrees of freedom, as in emmeans."""
-    from scipy.stats import studentized_range
-
     k = family.pairs
     if k < 2:
         raise InferenceError("p_adjust='tukey'", "the rows are not all pairs of one factor's means",
@@ -144,9 +144,9 @@ def _tukey(family: Family, conf_level: float) -> Adjusted:
     cached: dict[float, float] = {}
     for i, (t, df) in enumerate(zip(family.statistic, family.df, strict=True)):
         if np.isfinite(t):
-            p[i] = studentized_range.sf(root * abs(t), k, df)
+            p[i] = upper_tail(root * abs(t), k, float(df))
             if df not in cached:
-                cached[df] = float(studentized_range.ppf(conf_level, k, df)) / root
+                cached[df] = quantile(conf_level, k, float(df)) / root
             critical[i] = cached[df]
     return Adjusted(p, critical, f"Tukey, {k} means")
 
@@ -191,7 +191,7 @@ def _mvt(family: Family, fine: Array, conf_level: float, alternative: str) -> Ad
         p[i] = np.clip(1 - inside(t[i]), single[i], min(1.0, fine.sum() * single[i]))
     low = float(_plain_critical(np.array([df]), 1 - conf_level, alternative)[0])
     high = float(_plain_critical(np.array([df]), (1 - conf_level) / fine.sum(), alternative)[0])
-    q = brentq(lambda x: inside(x) - conf_level, low - 1e-6, high + 1e-3, xtol=1e-10)
+    q = find_root(lambda x: inside(x) - conf_level, low - 1e-6, high + 1e-3)
     notes = ()
     if np.unique(family.df[fine]).size > 1:
         notes = (f"degrees of freedom differ by row; the mvt adjustment takes the smallest, {df:.4g}",)

@@ -10,6 +10,7 @@ from scipy import integrate, special, stats
 
 from inference_core.errors import InferenceError
 from inference_core.marginal.multiplicity import Family, adjust, false_discovery, holm
+from inference_core.marginal.studentized_range import quantile, upper_tail
 
 
 def pairs(k):
@@ -59,6 +60,22 @@ def test_mvt_of_comparisons_with_a_control():
     expected = [1 - dunnett(q, 3, 12) for q in t]
     np.testing.assert_allclose(found.p_value, expected, atol=1e-4)  # error of 2^15 quasi-random points in 3 dimensions
     np.testing.assert_allclose(dunnett(found.critical[0], 3, 12), 0.95, atol=1e-4)  # as above
+
+
+@pytest.mark.parametrize("df", [1.5, 2, 7, 65, 1000, np.inf])
+@pytest.mark.parametrize("t", [0.1, 1, 3, 8, 30])
+def test_the_range_of_two_is_a_t_statistic(t, df):
+    """Q / sqrt(2) of two means is |t|: the tail keeps its relative accuracy where 1 - cdf has none."""
+    expected = 2 * (stats.norm.sf(t) if np.isinf(df) else stats.t.sf(t, df))
+    if expected > 1e-40:
+        np.testing.assert_allclose(upper_tail(t * np.sqrt(2), 2, df), expected, rtol=1e-9)  # 200 x 160 nodes
+    if expected > 1e-6:  # beyond that 1 - p cannot carry it
+        np.testing.assert_allclose(quantile(1 - expected, 2, df), t * np.sqrt(2), rtol=1e-8)  # 1 - p has 10 digits
+
+
+@pytest.mark.parametrize(("q", "k", "df"), [(3.5, 3, 12), (4.2, 5, 20), (2.0, 10, 5), (5.0, 20, 40), (4.0, 4, np.inf)])
+def test_the_range_against_scipy(q, k, df):
+    np.testing.assert_allclose(upper_tail(q, k, df), stats.studentized_range.sf(q, k, df), atol=1e-11)  # scipy's error
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])

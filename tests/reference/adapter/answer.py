@@ -11,9 +11,9 @@ class Answer:
     """The product's side of one case.
 
     ``values`` mirrors the case's ``values`` as far as it goes. ``inputs`` are fields that belong to the
-    question, such as a number of draws. ``apart`` maps a field to the reason why numbers need not agree.
-    ``mcse`` mirrors ``values`` with Monte-Carlo standard errors, for what is simulated on both sides. Every
-    other field of the case is one this version cannot produce yet; the run counts those.
+    question, such as a number of draws; their names count at any depth. ``apart`` maps a field to the reason why
+    numbers need not agree. ``mcse`` mirrors ``values`` with Monte-Carlo standard errors, for what is simulated on both
+    sides. Every other field of the case is one this version cannot produce yet; the run counts those.
     """
 
     values: dict[str, Any]
