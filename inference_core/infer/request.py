@@ -197,18 +197,9 @@ def _resolve(
         errors=resolve_error_type(request.errors, spec.family),
         null=null,
         ci_type=values.get("ci_type") or DEFAULT_CI_TYPE.get(kind, "percentile"),
-        scheme=values.get("scheme") or _default_scheme(request.how, schemes, spec, bundle, null),
+        # That of how="perm" depends on the fit as well, and is chosen there.
+        scheme=values.get("scheme") or (schemes[0] if schemes and request.how != "perm" else None),
     )
-
-
-def _default_scheme(
-    how: str, schemes: tuple[str, ...], spec: ModelSpec, bundle: DataBundle | None, null: float | Array
-) -> str | None:
-    if how == "perm" and bundle is not None and not spec.has_random_effects:
-        from .permutation.rules import default_scheme
-
-        return default_scheme(spec, bundle, null)
-    return schemes[0] if schemes else None
 
 
 def _refuse_unknown(how: str, given: Mapping[str, Any]) -> None:
@@ -268,10 +259,11 @@ _CHECKS = MappingProxyType(
 
 def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
     kind = model_kind(spec)
-    if request.how == "perm" and request.scheme is not None and not spec.has_random_effects:
-        from .permutation.rules import check_scheme
+    if request.how == "perm" and not spec.has_random_effects and (request.scheme or bundle is not None):
+        from .permutation.rules import check_scheme, default_scheme
 
-        check_scheme(spec, bundle, request.scheme, request.errors, request.null)
+        chosen = request.scheme or (default_scheme(spec, bundle, request.null) if bundle is not None else "")
+        check_scheme(spec, bundle, chosen, request.errors, request.null)
     schemes = SCHEMES.get((request.how, kind), ())
     if "scheme" in request.given and request.scheme is not None and request.scheme not in schemes:
         if kind == "glmer" and request.how == "boot" and request.scheme in ("residual", "wild"):

@@ -9,8 +9,10 @@ import numpy as np
 from inference_core.errors import InferenceError
 from inference_core.infer.request import SCHEMES as _SCHEMES
 from inference_core.infer.sandwich import INFLATION
+from inference_core.solvers.lstsq import rank_of_design
 from inference_core.states.base import Array
 from inference_core.states.bundle import DataBundle
+from inference_core.states.fit import FitState
 from inference_core.states.spec import ModelSpec
 
 from .hypotheses import coefficient_hypotheses, keeps_constant
@@ -35,7 +37,9 @@ KINDS_OF_ERRORS = ("iid", *INFLATION, "unequal_var")
 CANNOT_MOVE_A_MEAN = "permuting cannot move a mean"
 
 
-def default_scheme(spec: ModelSpec, bundle: DataBundle, null: float | Array = 0.0) -> str:
+def default_scheme(
+    spec: ModelSpec, bundle: DataBundle, null: float | Array = 0.0, fit: FitState | None = None
+) -> str:
     """The scheme of ``model.infer(how="perm")`` where none is named.
 
     Shuffled responses where the null model of a glm is the intercept alone and all rows count alike, which is exact;
@@ -45,7 +49,9 @@ def default_scheme(spec: ModelSpec, bundle: DataBundle, null: float | Array = 0.
         return "freedman_lane"
     if bundle.rank_info.rank != 2 or bundle.offset is not None or not equal_weights(bundle):
         return "score_flip"
-    tested = [h for h, keeps in testable(bundle, np.asarray(bundle.rank_info.kept), null) if keeps]
+    if fit is not None and (fit.is_separated or not fit.converged):  # its z-values say nothing
+        return "score_flip"
+    tested = [h for h, keeps in testable(bundle, estimable(bundle), null) if keeps]
     return "y" if tested and all(h.value[0] == 0.0 for h in tested) else "score_flip"
 
 
@@ -58,6 +64,14 @@ def testable(bundle: DataBundle, kept: Array, null: float | Array) -> list:
     return [
         (h, keeps_constant(ones, length, h.tested(r_factor)[0])) for h in coefficient_hypotheses(bundle, kept, null)
     ]
+
+
+def estimable(bundle: DataBundle) -> Array:
+    """Positions of the columns that the rows which take part can estimate."""
+    kept = np.asarray(bundle.rank_info.kept)
+    if bundle.prior_weights is None:
+        return kept
+    return kept[rank_of_design(bundle.X[np.ix_(counted_rows(bundle), kept)]).kept]
 
 
 def counted_rows(bundle: DataBundle) -> Array:
@@ -128,7 +142,7 @@ def _check_raw(spec: ModelSpec, bundle: DataBundle, asked: str, null: float | Ar
         )
     if spec.is_lm:
         return
-    tested = [h for h, keeps in testable(bundle, np.asarray(bundle.rank_info.kept), null) if keeps]
+    tested = [h for h, keeps in testable(bundle, estimable(bundle), null) if keeps]
     moved = [h for h in tested if h.value[0] != 0.0]
     if moved:
         raise InferenceError(

@@ -214,8 +214,14 @@ def open_permutation_stream(
             found="rows of one group belong together; the flips of whole groups are not built yet in this version",
             remedy="how='boot'" if spec.is_lmer else "how='asymp'",
         )
-    scheme = scheme or default_scheme(spec, bundle, null)
+    scheme = scheme or default_scheme(spec, bundle, null, fit)
     check_scheme(spec, bundle, scheme, errors, null)
+    if _route(spec, scheme) == "refits" and (fit.is_separated or not fit.converged):
+        raise InferenceError(
+            asked=f"permutation draws of {spec.formula} with scheme={scheme!r}",
+            found="the fit has no estimate, so its z-values say nothing that shuffled ones could be held against",
+            remedy="scheme='score_flip' needs the null model only",
+        )
     kept, rows = np.flatnonzero(np.isfinite(fit.coef)), counted_rows(bundle)
     not_tested: dict[str, str] = {}
     unmoved: set[str] = set()

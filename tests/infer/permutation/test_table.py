@@ -165,6 +165,16 @@ def test_a_model_of_means_alone_is_refused(cars, formula):
     assert m.infer(how="perm", scheme="sign_flip", seed=1).params["p_value"].null_count() == 0
 
 
+def test_rows_of_weight_zero_may_hold_all_that_a_column_has():
+    data = {"y": [1, 2, 0, 3, 4, 1, 2], "x": [1, 2, 3, 4, 5, 6, 7], "last": [0, 0, 0, 0, 0, 0, 1], "w": [1.0] * 6 + [0.0]}
+    for family in ("gaussian", "poisson"):
+        m = model("y ~ x + last", data, family=family, weights="w").fit().infer(how="perm", seed=1)
+        assert m.params["p_value"][2] is None and m.params["p_value"][1] is not None
+    alone = model("y ~ last", data, family="poisson", weights="w").fit()
+    with pytest.raises(InferenceError, match="and the model is about nothing else"):
+        alone.infer(how="perm", scheme="y")
+
+
 def test_a_dropped_column_stays_null(cars):
     data = cars.with_columns(twice=2 * pl.col("wt"))
     table = model("mpg ~ wt + twice + hp", data).fit().infer(how="perm", seed=1, n_perm=99).params
@@ -218,8 +228,10 @@ def test_score_flips_do_without_an_estimate():
     x = np.arange(12.0)
     with pytest.warns(InferenceCoreWarning):
         m = model("y ~ x", {"y": (x > 5).astype(int), "x": x}, family="binomial").fit()
-    table = m.infer(how="perm", scheme="score_flip", n_perm=4999).inference
-    assert table.exact and table.p_value[1] < 0.01
+    with pytest.raises(InferenceError, match="the fit has no estimate"):
+        m.infer(how="perm", scheme="y")
+    table = m.infer(how="perm").inference
+    assert table.scheme == "score_flip" and table.exact and table.p_value[1] < 0.01
     assert "no limits: the fit itself has no estimate; the p-values need none" in table.notes
 
 
