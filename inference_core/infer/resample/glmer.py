@@ -90,7 +90,7 @@ def simulate_from_glmer(
     X, beta, weights = _checked(X, beta, weights, re, family)
     terms = tuple(Term(b.X_re, b.group_index, b.n_levels, b.mask) for b in re.blocks)
     T = tuple(re.t_matrices(np.asarray(theta, dtype=float)))
-    draws = GlmerDraws(X @ beta, terms, T, family, 1.0, weights, block_of(len(X) + re.q))
+    draws = GlmerDraws(X @ beta, terms, T, family, 1.0, weights, block_of(len(X) + re.q, len(terms) == 1))
     return draws.simulate(rng, 0, 1)[0]
 
 

@@ -24,10 +24,11 @@ from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array
 from inference_core.states.inference import DRAW_FAILED, DRAW_RANK_DEFICIENT
 
-from .glmer_draws import MAX_BLOCK, block_of
-from .glmer_kernel import SEVERAL_FACTORS, GlmerKernel
+from .glmer_draws import block_of
+from .glmer_kernel import GlmerKernel
 from .whole_groups import WholeGroups
 
+ONE_BY_ONE = 8  # draws of a chunk where each is refitted by itself, some 10 ms each
 DEPENDENT = 1e-10  # smallest eigenvalue of Q'Q of the rows drawn at which a column has lost its variation
 
 Parts = tuple[Array, Array, None]  # samples (b, k), status (b,), no standard errors
@@ -58,7 +59,7 @@ class GlmerClusterKernel:
     @property
     def chunk_rows(self) -> int:
         """Draws that one call brings, a power of two."""
-        return block_of(self.n + self.groups.J, MAX_BLOCK if self.one_factor else SEVERAL_FACTORS)
+        return block_of(self.n + self.groups.J) if self.one_factor else ONE_BY_ONE
 
     def counts(self, rng: RNG, start: int, stop: int) -> Array:
         """(b, J) how often each group occurs in draws ``start .. stop - 1``."""

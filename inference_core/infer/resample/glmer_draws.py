@@ -32,9 +32,10 @@ _DRAWABLE = MappingProxyType({
 })  # fmt: skip
 
 
-def block_of(width: int, most: int = MAX_BLOCK) -> int:
-    """Draws of one block, a power of two, by the rows and effects of the model alone."""
-    return 1 << max(min(most, BLOCK_VALUES // max(width, 1)), 1).bit_length() - 1
+def block_of(width: int, one_factor: bool = True) -> int:
+    """Draws of one block, a power of two, by rows and effects of the model alone; fewer where a refit takes long."""
+    most, values = (MAX_BLOCK, BLOCK_VALUES) if one_factor else (MAX_BLOCK // 4, BLOCK_VALUES // 8)
+    return 1 << max(min(most, values // max(width, 1)), 1).bit_length() - 1
 
 
 @dataclass(frozen=True, eq=False)

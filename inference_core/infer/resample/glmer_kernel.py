@@ -15,18 +15,16 @@ from inference_core.families import get_family, with_params
 from inference_core.fit.glmer_problem import GlmerProblem, glmer_problem
 from inference_core.rng import RNG
 from inference_core.solvers.glmm.fit import Optimum
-from inference_core.solvers.glmm.grouped import Grouped
 from inference_core.solvers.glmm.refit import Refits, refit
 from inference_core.solvers.lmm.dense import Term
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec, REInfo
 from inference_core.states.inference import DRAW_NO_MEAN, DRAW_NOT_CONVERGED, DRAW_OK
 
-from .glmer_draws import MAX_BLOCK, GlmerDraws, block_of
+from .glmer_draws import GlmerDraws, block_of
 from .lmer_kernel import singular_draws, spread_names, spread_statistics
 
 REFIT_TOL = 1e-12  # half g'Hg, deviance units: within 1e-6 of a standard error, at one evaluation more than 1e-8
-SEVERAL_FACTORS = 8  # draws a block: some 10 ms each
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +151,8 @@ class GlmerKernel:
 
 
 def rows_at_once(problem: GlmerProblem) -> int:
-    """Draws of one block: fewer where a refit takes long."""
-    one_factor = isinstance(problem.solver.design, Grouped)
-    return block_of(problem.common.m + problem.re.q, MAX_BLOCK if one_factor else SEVERAL_FACTORS)
+    """Draws of one block."""
+    return block_of(problem.common.m + problem.re.q, len(problem.re.blocks) == 1)
 
 
 def terms_of(problem: GlmerProblem) -> tuple[Term, ...]:

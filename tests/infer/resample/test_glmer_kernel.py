@@ -3,6 +3,8 @@
 import pickle
 import threading
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,7 +20,9 @@ from inference_core.infer.resample.glmer_kernel import GlmerKernel
 from inference_core.infer.resample.stream import open_stream
 from inference_core.rng import RNG
 from inference_core.states.inference import DRAW_NO_MEAN, DRAW_NOT_CONVERGED, DRAW_OK, DRAW_SEPARATED
+from tests.reference.adapter import load_cases
 
+CASES = Path(__file__).parents[2] / "reference"
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 
 
@@ -49,8 +53,12 @@ def cbpp():
     return fitted()
 
 
-def stream_of(m, seed=11):
-    return open_stream("boot", "parametric", *m, seed=seed)
+def stream_of(m, seed=11, block=16):
+    """Draws in small blocks: a block is always refitted whole."""
+    stream = open_stream("boot", "parametric", *m, seed=seed)
+    assert isinstance(stream.kernel, GlmerKernel) and stream.kernel.chunk_rows >= block
+    kernel = replace(stream.kernel, draws=replace(stream.kernel.draws, rows_at_once=block))
+    return replace(stream, kernel=kernel, drawn=kernel.simulate, responses=partial(kernel.response, bundle=m[1]))
 
 
 MODELS = {
@@ -164,6 +172,22 @@ def test_draws_have_the_moments_of_the_model(name, variance):
     assert abs(each.mean() - shared) < 4.5 * each.std() / np.sqrt(B)
 
 
+def test_agrees_with_simulate_of_lme4():
+    """R: simulate(fit, nsim = 2000, seed = 307), new random effects: means and SDs of every row."""
+    (case,) = [c for c in load_cases(CASES) if c.quantity == "simulate.moments" and c.fun == "glmer"]
+    stream = case.fitted().draw_stream(seed=7)
+    B, R = 20 * stream.kernel.chunk_rows, case.values
+    Y = stream.kernel.simulate(stream.rng, 0, B)
+    sd = np.asarray(R["sim_sd"])
+    both = np.sqrt(1 / R["nsim"] + 1 / B)
+    assert (np.abs(Y.mean(0) - R["sim_mean"]) < 4.5 * sd * both).all()  # one of 56 rows in 2,600 runs
+    fourth = np.mean((Y - Y.mean(0)) ** 4, axis=0)
+    assert (np.abs(Y.var(0) - sd**2) < 4.5 * np.sqrt(fourth - Y.var(0) ** 2) * both).all()  # the same of variances
+    shared, theirs = np.cov(Y[:, :20].T), np.asarray(R["cov_first20"])
+    apart = np.abs(shared - theirs) / np.sqrt(np.outer(np.diag(theirs), np.diag(theirs)) + theirs**2)
+    assert (apart < 6 * both).all()  # products have heavier tails than normal ones
+
+
 def test_trials_stay_whole(cbpp):
     _, bundle, _ = cbpp
     hits = stream_of(cbpp).response_of(4) * bundle.trials
@@ -206,12 +230,12 @@ def test_a_refit_that_does_not_settle_is_a_nan_row(cbpp, monkeypatch):
 
     def lossy(*args, **options):
         found = honest(*args, **options)
-        found.status[::5] = DRAW_NOT_CONVERGED
+        found.status[::4] = DRAW_NOT_CONVERGED
         return found
 
     monkeypatch.setattr(module, "refit", lossy)
     draws = stream_of(cbpp).collect(20)
-    assert draws.failures == {"no convergence": 4} and np.isnan(draws.samples[::5]).all()
+    assert draws.failures == {"no convergence": 5} and np.isnan(draws.samples[::4]).all()
 
 
 def test_singular_draws_are_those_of_a_single_fit():
