@@ -191,7 +191,7 @@ class Point:
         FF[p, p] = s.yy[lane]
         QF = (Q @ lead_F).reshape(-1, p + 1)
         flat = lead_F.reshape(-1, p + 1)
-        CF = rest_F - d.meeting.T @ QF
+        CF = rest_F - d.meeting_T @ QF
         CFF = FF - flat.T @ QF
         used = [t if i == lead else _lifted(t) for i, t in enumerate(T)]
         rest = lanes.kernel.rest(Q, used)
@@ -234,7 +234,7 @@ class Point:
         for w, g in zip(self.W, self.g, strict=True):
             part = self.ratio * (g.T @ g)
             if self.lanes.reml:
-                part = part + np.einsum("jap,pq,jbq->ab", w, self.S_inverse, w, optimize=True)
+                part = part + _flat(w @ self.S_inverse) @ _flat(w).T
             out.append(part)
         return out
 
@@ -303,12 +303,12 @@ class Point:
         rest = np.concatenate([E[t].reshape(-1, r) for t in d.others])
         moved = (d.meeting @ rest).reshape(lead.shape)
         on_lead = self.D @ (d.A @ lead + moved)
-        on_rest = self.rest.times(rest) + d.meeting.T @ (self.D.transpose(0, 2, 1) @ lead).reshape(-1, r)
+        on_rest = self.rest.times(rest) + d.meeting_T @ (self.D.transpose(0, 2, 1) @ lead).reshape(-1, r)
         others, slots = [self.used[t].T for t in d.others], [d.slots[t] for t in d.others]
         F = left(on_rest, others, slots)
         WE = np.zeros((d.p, r))
         for w, e in zip(self.W, E, strict=True):
-            WE += np.einsum("jap,jar->pr", w, e, optimize=True)
+            WE += w.reshape(w.shape[0] * w.shape[1], d.p).T @ e.reshape(-1, r)
         lead_part = lead.reshape(-1, r).T @ on_lead.reshape(-1, r)
         out = lead_part + rest.T @ on_rest - F.T @ self.rest.solve(F) - WE.T @ self.S_inverse @ WE
         return 0.5 * (out + out.T)
@@ -322,6 +322,11 @@ def _inverse(X: Array) -> tuple[Array, float]:
     if not np.all(sign > 0):
         return np.full_like(X, np.nan), float("nan")
     return np.linalg.inv(X), float(np.sum(log))
+
+
+def _flat(w: Array) -> Array:
+    """(k, J p) of w (J, k, p)."""
+    return w.transpose(1, 0, 2).reshape(w.shape[1], w.shape[0] * w.shape[2])
 
 
 def _is_tiny(T: Array) -> bool:

@@ -55,6 +55,7 @@ class CrossedDesign:
     rest_X: Array  # (q2, p) Z2'X
     meetings: Meetings
     meeting: Any  # (J1 k1, q2) scipy csr Z1'Z2
+    meeting_T: Any  # the same, transposed
     cross: Any  # (q2, q2) scipy csr Z2'Z2
     log_weights: float
     log_det_x: float
@@ -82,13 +83,14 @@ class CrossedDesign:
         J = [term.n_groups for term in terms]
         others = [t for t in range(len(terms)) if t != lead]
         meetings = _meetings(z[lead], group[lead], J[lead], [(z[t], group[t], slots[t]) for t in others])
+        meeting = meetings.matrix(start)
         log_w = 0.0 if root is None else 2.0 * float(np.sum(np.log(root)))
         log_x = 2.0 * float(np.sum(np.log(np.abs(np.diagonal(R)))))
         return cls(
             terms=tuple(terms), slots=tuple(slots), lead=lead, X=Q, x_factor=R, z=tuple(z), z_factors=tuple(factors),
             root_weights=root, A=_own(z[lead], group[lead], J[lead]), lead_X=_down(z[lead], group[lead], J[lead], Q),
             rest_X=np.concatenate([_down(z[t], group[t], J[t], Q).reshape(terms[t].q, p) for t in others]),
-            meetings=meetings, meeting=meetings.matrix(start),
+            meetings=meetings, meeting=meeting, meeting_T=meeting.T,
             cross=_cross([(z[t], group[t], slots[t]) for t in others], start), log_weights=log_w, log_det_x=log_x,
         )  # fmt: skip
 

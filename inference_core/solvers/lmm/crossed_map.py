@@ -89,6 +89,7 @@ class PairMap:
     j: Array  # (P,)
     own: Array  # (P,) entries of Z2'Z2
     planes: tuple[Any, ...]  # scipy csr (J1, P) for (a, b), a <= b, with one pattern
+    turned: tuple[Any, ...]  # the same, transposed
     twice: Array  # (P,) 1 on the diagonal, 2 off it
 
     @classmethod
@@ -126,13 +127,14 @@ class PairMap:
         where = np.searchsorted(keys, lower.row.astype(np.int64) * q2 + lower.col)
         own = np.zeros(keys.size)
         own[where] = lower.data
-        return cls(q2, meetings.k, i, j, own, tuple(planes), np.where(i == j, 1.0, 2.0))
+        turned = tuple(plane.T for plane in planes)
+        return cls(q2, meetings.k, i, j, own, tuple(planes), turned, np.where(i == j, 1.0, 2.0))
 
     def entries(self, Q: Array) -> Array:
         """(P,) entries of C."""
         out = self.own.copy()
-        for plane, (a, b) in zip(self.planes, _upper(self.k), strict=True):
-            out -= plane.T @ Q[:, a, b]
+        for plane, (a, b) in zip(self.turned, _upper(self.k), strict=True):
+            out -= plane @ Q[:, a, b]
         return out
 
     def form(self, Q: Array) -> Array:
