@@ -148,6 +148,7 @@ class CVState(Frozen):
     n_unscored: int = 0  # rows without a prediction, over all repeats
     failures: Mapping[str, int] = field(default_factory=dict)  # why, and how many rows
     terms: Mapping[str, Any] = field(default_factory=dict)
+    fold_pre: Mapping[str, Array] = field(default_factory=dict)  # term -> (F,) loss of held-out R2 in each fold
     conf_level: float = 0.95
     cancelled: bool = False
     notes: tuple[str, ...] = ()

@@ -157,7 +157,17 @@ def nadeau_bengio(k: int, repeats: int = 1) -> float:
 def _run(
     plan: Plan, level: float, n_jobs: int, progress: Progress | None, cancel: Cancel | None, verbose: bool
 ) -> CVState:
-    found = outcome(plan, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
+    return state_of(plan, outcome(plan, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose), level)
+
+
+def state_of(plan: Plan, found: Outcome, level: float = 0.95) -> CVState:
+    """The state of what was found so far.
+
+    Raises
+    ------
+    InferenceError
+        Everything was done and not one held-out row could be predicted.
+    """
     s = scored(plan, found)
     if not found.cancelled and not np.any(s.weights > 0):
         raise InferenceError(
@@ -177,7 +187,8 @@ def _run(
         conditional=plan.conditional, loo=plan.loo, seed=plan.seed, repeats=R, assignment=plan.folds,
         predictions=predictions, rows=rows if rows.size == n else np.arange(n), y=bundle.y,
         n_unscored=int(sum(failures.values())), failures=failures,
-        terms=term_table(plan, s, found, level) if len(plan.models) > 1 else {}, conf_level=level,
+        terms=term_table(plan, s, found, level) if len(plan.models) > 1 else {}, fold_pre=_fold_pre(plan, s, found),
+        conf_level=level,
         cancelled=found.cancelled, notes=_notes(plan, found, failures),
     )  # fmt: skip
 
@@ -193,7 +204,7 @@ def term_table(plan: Plan, s: Scored, found: Outcome, level: float) -> dict[str,
         name: [] for name in ("term", "pre", "pre_sd", "pre_se", "ci_lower", "ci_upper", "pre_ratio", "without")
     }
     critical = float(stdtrit(plan.k - 1, 0.5 + 0.5 * level))
-    sums = _FoldSums(s.by_fold(np.ones_like(s.y)), s.by_fold(s.loss[0]), float(s.by_fold(s.null).sum()))
+    sums = _FoldSums.of(s)
     for v, model in enumerate(plan.models[1:], start=1):
         values = _pre(sums, s.by_fold(s.loss[v]) if found.finished[v].all() else None)
         se = values["pre_sd"] * nadeau_bengio(plan.k, plan.repeats)
@@ -205,6 +216,17 @@ def term_table(plan: Plan, s: Scored, found: Outcome, level: float) -> dict[str,
     return {name: column if name in ("term", "without") else np.array(column) for name, column in out.items()}
 
 
+def _fold_pre(plan: Plan, s: Scored, found: Outcome) -> dict[str, Array]:
+    """Term -> (F,) pre of each fold, NaN where the fold has none."""
+    sums, out = _FoldSums.of(s), {}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for v, model in enumerate(plan.models[1:], start=1):
+            assert model.term is not None  # only the full model leaves out none
+            done = found.finished[v].ravel()
+            out[model.term] = np.where(done, sums.by_fold(s.by_fold(s.loss[v])), np.nan)
+    return out
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _FoldSums:
     """What every term's value is measured by."""
@@ -213,14 +235,24 @@ class _FoldSums:
     full: Array  # (F,) loss of the full model
     null: float  # loss of the training means
 
+    @classmethod
+    def of(cls, s: Scored) -> _FoldSums:
+        """Of the scored rows."""
+        return cls(s.by_fold(np.ones_like(s.y)), s.by_fold(s.loss[0]), float(s.by_fold(s.null).sum()))
+
+    def by_fold(self, less: Array) -> Array:
+        """(F,) pre of each fold from the losses (F,) of the model without the term; NaN in a fold without rows."""
+        share = np.where(self.weight > 0, self.weight, np.nan) / self.weight.sum()
+        return (less - self.full) / (share * self.null)
+
 
 def _pre(sums: _FoldSums, less: Array | None) -> dict[str, float]:
     """pre, its spread over folds, and the ratio, from the losses (F,) of the model without the term."""
     if less is None or not np.all(np.isfinite(less)):
         return {"pre": float("nan"), "pre_sd": float("nan"), "pre_ratio": float("nan")}
-    used = sums.weight > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        pre = (less - sums.full)[used] / (sums.weight[used] * sums.null / sums.weight.sum())
+        pre = sums.by_fold(less)
+        pre = pre[np.isfinite(pre)]
         pooled = float((less.sum() - sums.full.sum()) / sums.null)
         ratio = float(1.0 - sums.full.sum() / less.sum())
     return {"pre": pooled, "pre_sd": float(np.std(pre, ddof=1)) if pre.size > 1 else float("nan"), "pre_ratio": ratio}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from inference_core.errors import DataError, FitError, FormulaError
 from inference_core.fit import fit_model, fitted_family
 from inference_core.fit.predict import linear_predictor
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, REInfo
+from inference_core.states import Array, DataBundle, FitState
 
 from .ablation import Variant
 from .closed import estimable_rows
@@ -38,26 +38,26 @@ class Held:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refitter:
-    """Refits of one model and its variants to training rows; picklable, so that other processes can do it."""
+    """Refits of one model to training rows; picklable, so that other processes can do it."""
 
     folds: FoldDesign
-    models: tuple[Variant, ...]
-    starts: tuple[FitState | None, ...]  # fits of all rows
+    model: Variant
+    variant: int  # its number
+    start: FitState | None = None  # the fit of all rows
     conditional: bool = False
     n_agq: int | None = None
-    options: dict = field(default_factory=dict)
 
-    def hold_out(self, variant: int, repeat: int, fold: int, test: Array) -> Held:
+    def hold_out(self, repeat: int, fold: int, test: Array) -> Held:
         """Predict the rows where ``test`` (n,) bool is true from the others."""
         held = np.flatnonzero(test)
         nothing = np.full(held.size, np.nan)
         try:
-            return self._hold_out(variant, repeat, fold, test, held)
+            return self._hold_out(repeat, fold, test, held)
         except (DataError, FitError, FormulaError) as error:
-            return Held(variant, repeat, fold, held, nothing, failure=error.found)
+            return Held(self.variant, repeat, fold, held, nothing, failure=error.found)
 
-    def _hold_out(self, variant: int, repeat: int, fold: int, test: Array, held: Array) -> Held:
-        model, full = self.models[variant], self.folds.bundle
+    def _hold_out(self, repeat: int, fold: int, test: Array, held: Array) -> Held:
+        model, full, variant = self.model, self.folds.bundle, self.variant
         design = model.design(self.folds, ~test)
         rows = np.flatnonzero(~test)
         bundle = model.bundle(full, design, rows)
@@ -67,7 +67,7 @@ class Refitter:
             known = estimable_rows(bundle.X, X, bundle.prior_weights)
             if not X.shape[1] and not model.spec.has_random_effects:
                 return Held(variant, repeat, fold, held, np.zeros(held.size) if offset is None else offset)
-            fit = self._fit(variant, bundle)
+            fit = self.fit(bundle)
             eta = linear_predictor(fit, X, offset)
             if self.conditional and bundle.re_metadata is not None:
                 eta = eta + self._random_part(model, design.X_re, rows, held, fit)
@@ -80,8 +80,9 @@ class Refitter:
             remark=SEPARATED if fit.is_separated else "",
         )  # fmt: skip
 
-    def _fit(self, variant: int, bundle: DataBundle) -> FitState:
-        spec, start = self.models[variant].spec, self.starts[variant]
+    def fit(self, bundle: DataBundle) -> FitState:
+        """Fit the model to some rows, warm where that is possible."""
+        spec, start = self.model.spec, self.start
         if not spec.has_random_effects:
             return fit_model(spec, bundle)
         assert bundle.re_metadata is not None
@@ -118,24 +119,11 @@ class Refitter:
         return total
 
 
-def full_fits(
-    folds: FoldDesign, models: tuple[Variant, ...], fit: FitState | None, n_agq: int | None
-) -> tuple[FitState | None, ...]:
-    """Fits of every model to all rows, where refits start; None where there is none."""
-    maker = Refitter(folds, models, (None,) * len(models), n_agq=n_agq)
-    out: list[FitState | None] = []
-    for v, model in enumerate(models):
-        if v == 0 and fit is not None:
-            out.append(fit)
-            continue
-        try:
-            bundle = model.bundle(folds.bundle, model.design(folds, None))
-            out.append(maker._fit(v, bundle) if bundle.p or model.spec.has_random_effects else None)
-        except (DataError, FitError, FormulaError):
-            out.append(None)
-    return tuple(out)
-
-
-def random_blocks(re: REInfo | None) -> int:
-    """Grouping factors of a model."""
-    return 0 if re is None else len(re.blocks)
+def fit_of_all_rows(refitter: Refitter) -> FitState | None:
+    """The fit where refits start; None where there is none."""
+    model, folds = refitter.model, refitter.folds
+    try:
+        bundle = model.bundle(folds.bundle, model.design(folds, None))
+        return refitter.fit(bundle) if bundle.p or model.spec.has_random_effects else None
+    except (DataError, FitError, FormulaError):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from .ablation import Variant
 from .batched import GlmFolds, LmerFolds
 from .closed import LeastSquares, by_leverage
 from .plan import Plan, splits_groups
-from .refits import NOT_ESTIMABLE, Held, Refitter, full_fits
+from .refits import NOT_ESTIMABLE, Held, Refitter, fit_of_all_rows
 
 CHUNK_CELLS = 1 << 22  # rows times columns of the folds that one closed-form task takes
 
@@ -75,60 +75,50 @@ def outcome(
     verbose: bool = False,
 ) -> Outcome:
     """Do all of a plan; a cancelled run has what was done by then."""
-    V, (R, n) = len(plan.models), plan.folds.shape
-    out = Outcome(np.full((V, R, n), np.nan), np.zeros((V, R, plan.k), bool), dispersion=np.full((R, plan.k), np.nan))
-    monitor = Monitor(V * R * plan.k, progress=progress, cancel=cancel, verbose=verbose, desc="cross-validation")
-    if cancel is not None and cancel.is_set():
-        out.cancelled = True
-        return out
-    for batch in stream(plan, n_jobs=n_jobs):
-        out.take(batch)
-        if not monitor.tick(batch.done):
-            break
+    out = empty_outcome(plan)
+    monitor = Monitor(out.finished.size, progress=progress, cancel=cancel, verbose=verbose, desc="cross-validation")
+    if cancel is None or not cancel.is_set():
+        for batch in stream(plan, n_jobs=n_jobs):
+            out.take(batch)
+            if not monitor.tick(batch.done):
+                break
     monitor.close()
     out.cancelled = not bool(out.finished.all())
     return out
 
 
+def empty_outcome(plan: Plan) -> Outcome:
+    """Nothing yet."""
+    V, (R, n) = len(plan.models), plan.folds.shape
+    return Outcome(np.full((V, R, n), np.nan), np.zeros((V, R, plan.k), bool), dispersion=np.full((R, plan.k), np.nan))
+
+
 def stream(plan: Plan, *, n_jobs: int = 1) -> Iterator[FoldBatch]:
     """Batches of held-out rows, the full model's folds first; the same for any ``n_jobs``."""
-    here, elsewhere = _tasks(plan)
     total, done = len(plan.models) * plan.repeats * plan.k, 0
-    for batches in _results(here, elsewhere, n_jobs):
+    for batches in _results(plan, n_jobs):
         for batch in batches:
             done += len(batch.variants) * len(batch.folds)
-            yield FoldBatch(
-                batch.variants, batch.repeat, batch.folds, batch.rows, batch.eta, batch.held, done, total
-            )
+            yield replace(batch, done=done, total=total)
 
 
 Task = Callable[[], list[FoldBatch]]
 
 
-def _results(here: Iterator[Task], elsewhere: list[Task], n_jobs: int) -> Iterator[list[FoldBatch]]:
-    for task in here:
-        yield task()
-    if n_jobs == 1 or len(elsewhere) < 2:
-        for task in elsewhere:
+def _results(plan: Plan, n_jobs: int) -> Iterator[list[FoldBatch]]:
+    if plan.spec.is_lm and not plan.design.space_depends_on_rows:
+        for task in _closed_tasks(plan):  # shorter than it takes to tell another process
+            yield task()
+        return
+    tasks = refit_tasks(plan)
+    if n_jobs == 1:
+        for task in tasks:
             yield task()
         return
     from joblib import Parallel, delayed
 
-    results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in elsewhere)
+    results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in tasks)
     yield from results
-
-
-def _tasks(plan: Plan) -> tuple[Iterator[Task], list[Task]]:
-    """Tasks that are done here because they are short, and those that are worth another process."""
-    if plan.spec.is_lm and not plan.design.space_depends_on_rows:
-        return _closed_tasks(plan), []
-    starts = full_fits(plan.design, plan.models, plan.fit, plan.n_agq)
-    refitter = Refitter(plan.design, plan.models, starts, plan.conditional, plan.n_agq)
-    tasks: list[Task] = []
-    for v in range(len(plan.models)):
-        for repeat in range(plan.repeats):
-            tasks += _variant_tasks(plan, refitter, v, starts[v], repeat)
-    return iter(()), tasks
 
 
 # ---- least squares -----------------------------------------------------------------------------------------
@@ -147,7 +137,6 @@ def _closed_tasks(plan: Plan) -> Iterator[Task]:
 
 
 def _closed_of(plan: Plan, models: list[int], problem: LeastSquares) -> Iterator[Task]:
-    refitter = Refitter(plan.design, plan.models, (None,) * len(plan.models))
     single = plan.k == plan.bundle.n
     step = max(1, plan.k * CHUNK_CELLS // max(1, problem.rows.size))
     for repeat in range(plan.repeats):
@@ -156,7 +145,7 @@ def _closed_of(plan: Plan, models: list[int], problem: LeastSquares) -> Iterator
             continue
         for at in range(0, plan.k, step):
             wanted = list(range(at, min(at + step, plan.k)))
-            yield partial(_downdated, plan, models, problem, refitter, repeat, wanted)
+            yield partial(_downdated, plan, models, problem, repeat, wanted)
 
 
 def _by_leverage(plan: Plan) -> Array:
@@ -180,7 +169,7 @@ def _one_by_one(plan: Plan, models: list[int], predictions: Array, repeat: int) 
 
 
 def _downdated(
-    plan: Plan, models: list[int], problem: LeastSquares, refitter: Refitter, repeat: int, wanted: list[int]
+    plan: Plan, models: list[int], problem: LeastSquares, repeat: int, wanted: list[int]
 ) -> list[FoldBatch]:
     folds = plan.folds[repeat]
     eta, again = problem.held_out(folds, plan.k, wanted)
@@ -188,7 +177,7 @@ def _downdated(
     good = [j for j in wanted if j not in again]
     rows = np.flatnonzero(np.isin(folds, good)) if len(good) < plan.k else np.arange(folds.size)
     out = [FoldBatch(tuple(models), repeat, np.array(good), rows, eta[:, rows])] if good else []
-    return out + [_refitted(refitter, v, repeat, j, folds) for j in again for v in models]
+    return out + [_refitted(Refitter(plan.design, plan.models[v], v), repeat, j, folds) for j in again for v in models]
 
 
 def _with_offset(plan: Plan, eta: Array) -> Array:
@@ -198,16 +187,21 @@ def _with_offset(plan: Plan, eta: Array) -> Array:
 # ---- everything else ---------------------------------------------------------------------------------------
 
 
-def _variant_tasks(plan: Plan, refitter: Refitter, v: int, fit: FitState | None, repeat: int) -> list[Task]:
-    folds = plan.folds[repeat]
-    batched = _batched(plan, plan.models[v], v, fit, folds)
-    if batched is None:
-        return [partial(_one_fold, refitter, v, repeat, j, folds) for j in range(plan.k)]
-    step = batched.chunk
-    return [
-        partial(_many_folds, batched, refitter, v, repeat, np.arange(at, min(at + step, plan.k)), folds)
-        for at in range(0, plan.k, step)
-    ]
+def refit_tasks(plan: Plan) -> Iterator[Task]:
+    """One model after the other, each from its fit of all rows."""
+    for v, model in enumerate(plan.models):
+        refitter = Refitter(plan.design, model, v, None, plan.conditional, plan.n_agq)
+        fit = plan.fit if v == 0 and plan.fit is not None else fit_of_all_rows(refitter)
+        refitter = replace(refitter, start=fit)
+        for repeat, folds in enumerate(plan.folds):
+            batched = _batched(plan, model, v, fit, folds)
+            if batched is None:
+                yield from (partial(_one_fold, refitter, repeat, j, folds) for j in range(plan.k))
+                continue
+            step = batched.chunk
+            for at in range(0, plan.k, step):
+                wanted = np.arange(at, min(at + step, plan.k))
+                yield partial(_many_folds, batched, refitter, repeat, wanted, folds)
 
 
 def _batched(plan: Plan, model: Variant, v: int, fit: FitState | None, folds: Array) -> GlmFolds | LmerFolds | None:
@@ -232,19 +226,18 @@ def _batched(plan: Plan, model: Variant, v: int, fit: FitState | None, folds: Ar
 
 
 def _many_folds(
-    kernel: GlmFolds | LmerFolds, refitter: Refitter, v: int, repeat: int, wanted: Array, folds: Array
+    kernel: GlmFolds | LmerFolds, refitter: Refitter, repeat: int, wanted: Array, folds: Array
 ) -> list[FoldBatch]:
     held, again = kernel.hold_out(repeat, folds, wanted)
-    out = [_single(h) for h in held]
-    return out + [_refitted(refitter, v, repeat, j, folds) for j in again]
+    return [_single(h) for h in held] + [_refitted(refitter, repeat, j, folds) for j in again]
 
 
-def _one_fold(refitter: Refitter, v: int, repeat: int, fold: int, folds: Array) -> list[FoldBatch]:
-    return [_refitted(refitter, v, repeat, fold, folds)]
+def _one_fold(refitter: Refitter, repeat: int, fold: int, folds: Array) -> list[FoldBatch]:
+    return [_refitted(refitter, repeat, fold, folds)]
 
 
-def _refitted(refitter: Refitter, v: int, repeat: int, fold: int, folds: Array) -> FoldBatch:
-    return _single(refitter.hold_out(v, repeat, fold, folds == fold))
+def _refitted(refitter: Refitter, repeat: int, fold: int, folds: Array) -> FoldBatch:
+    return _single(refitter.hold_out(repeat, fold, folds == fold))
 
 
 def _single(held: Held) -> FoldBatch:

@@ -14,7 +14,7 @@ from joblib import parallel_config
 from inference_core import load_dataset, model
 from inference_core.infer.cv import compute_cv_metrics, compute_params_cv_inference
 from inference_core.infer.cv.plan import make_plan
-from inference_core.infer.cv.run import _tasks, outcome, stream
+from inference_core.infer.cv.run import outcome, refit_tasks, stream
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -126,7 +126,7 @@ def test_workers_change_nothing():
         two = outcome(plan, n_jobs=2)
     np.testing.assert_array_equal(one.eta, two.eta)
     # what a process would do: the task travels as bytes
-    task = pickle.loads(pickle.dumps(_tasks(plan)[1][0]))
+    task = pickle.loads(pickle.dumps(next(refit_tasks(plan))))
     (batch,) = task()
     np.testing.assert_array_equal(batch.eta[0], one.eta[0, 0, batch.rows])
 
