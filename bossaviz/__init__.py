@@ -66,7 +66,7 @@ def bootstrap(
     >>> bv.bootstrap(model("mpg ~ wt", load_dataset("mtcars")).fit(), n_boot=999, seed=7).wait()
     bootstrap of 'mpg ~ wt': wt, 999 draws (case, seed 7), 95% BCa interval -6.41 to -4.25
     """
-    from .panels.bootstrap import make
+    from .panels.making import make
 
     return make(
         m, n_boot=n_boot, ci_type=ci_type, seed=seed, conf_level=conf_level, term=term, scheme=scheme, **choices

@@ -146,7 +146,7 @@ def _naming_of_spread(model: Any, spread: Spread, labels: Labels) -> Naming:
         question = f"Does {_article(group)} {group}'s {first} go with its {second}?"
     else:
         row, axis = "residual SD", f"residual SD{shown}"
-        question = f"How far do {labels.units} of one {group} scatter?" if group else f"How far do {labels.units} scatter?"
+        question = f"How far do {labels.units}{f' of one {group}' if group else ''} scatter?"
     if len(axis) > LONGEST_TITLE:
         axis = axis.removesuffix(shown)
     several = spread.block >= 0 and len(bundle.re_metadata.blocks) > 1

@@ -8,7 +8,6 @@ setting, so the lines of several settings are drawn, and the number stands at th
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +19,24 @@ from bossaviz.charts.cases import Cases, Frame
 from bossaviz.spreads import find_spread, position_of
 from bossaviz.terms import Part, column_parts, interacting
 
+from .columns import (
+    MOST_LEVELS,
+    jitter,
+    level_of,
+    level_values,
+    levels_of,
+    schema_of,
+    spread_of,
+    thinned,
+    tick_labels,
+    typical_value,
+    varies_within,
+)
 from .groups import BENDS, Groups, block_of_focus, drawn_groups, group_lines
 
 GRID = 41  # points of a curve
 MOST_LINES = 6
-MOST_LEVELS = 12
 MOST_TICKS = 11
-MOST_POINTS = 2_000  # rows drawn; more are thinned evenly, and the pane says so
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +144,7 @@ def focus_on(model: Any, term: str, words: Any, decimals: int, reach: np.ndarray
         own = next((parts[bundle.X_names.index(n)] for n in (names[spread.first], *names) if n in bundle.X_names), ())
     if spread is not None and not own:
         block = bundle.re_metadata.blocks[block_of_focus(bundle, "", spread.block)]
-        own = next((p for j, p in enumerate(parts) if p and _varies_within(bundle.X[:, j], block.group_index)), ())
+        own = next((p for j, p in enumerate(parts) if p and varies_within(bundle.X[:, j], block.group_index)), ())
     own = own or next((column_ for column_ in parts if column_), ())
     if not own and bundle.re_metadata is not None:
         block = block_of_focus(bundle, "", -1 if spread is None else spread.block)
@@ -153,13 +163,6 @@ def focus_on(model: Any, term: str, words: Any, decimals: int, reach: np.ndarray
     place = Place(model, data, kind, focal, partner, tuple(used), frozenset(grouped), multiplied)
     level = own[0].plus if spread is None and kind == "strip" and len(parts[column]) == 1 else ""
     return _against(place, inverse, column, words, decimals, level, reach, -1 if spread is None else spread.block)
-
-
-def _varies_within(x: np.ndarray, group: np.ndarray) -> bool:
-    """Whether a column takes two values in some group."""
-    order = np.argsort(group, kind="stable")
-    same = np.diff(group[order]) == 0
-    return bool(np.any(same & (np.diff(x[order]) != 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,15 +185,15 @@ def _against(
     bundle, kind, focal = place.model.bundle, place.kind, place.focal
     values = place.data[focal]
     if kind == "strip":
-        levels = _levels(values, bundle, focal)
+        levels = levels_of(values, bundle, focal)
         position = {level: i for i, level in enumerate(levels)}
-        stand = np.array([position.get(_level_of(v, levels), np.nan) for v in values.to_list()], float)
+        stand = np.array([position.get(level_of(v, levels), np.nan) for v in values.to_list()], float)
         x_axis = (-0.6, len(levels) - 0.4)
         ticks, tick_words = tuple(float(i) for i in range(len(levels))), levels
         spread = 0.42
     else:
         stand = values.cast(pl.Float64).to_numpy()
-        spread = _spread_of(stand)
+        spread = spread_of(stand)
         x_axis = data_axis(np.array([np.nanmin(stand) - spread / 2, np.nanmax(stand) + spread / 2]))
         ticks = tuple(nice_ticks(*x_axis, 6))
         if spread and np.all(np.mod(stand[np.isfinite(stand)], 1) == 0):
@@ -198,9 +201,9 @@ def _against(
             known = np.unique(stand[np.isfinite(stand)])
             if known.size <= MOST_TICKS and known[-1] - known[0] < MOST_TICKS:
                 ticks = tuple(float(v) for v in known)  # every value there is
-        tick_words = _tick_words(ticks)
-    rows = _thinned(stand.size)
-    x = stand[rows] + _jitter(rows, 0.618034) * spread
+        tick_words = tick_labels(ticks)
+    rows = thinned(stand.size)
+    x = stand[rows] + jitter(rows, 0.618034) * spread
     y = np.asarray(bundle.y, float)
     grids = _grids(place, stand)
     coef = np.nan_to_num(place.model.fit_state.coef)
@@ -208,10 +211,10 @@ def _against(
     two_valued = np.unique(y).size == 2
     seen = [y, *ends, *([] if reach is None else [reach])]
     y_axis = data_axis(np.concatenate(seen), 0.09 if two_valued else 0.05)
-    shown = y[rows] + (_jitter(rows, 0.754878) * 0.09 * (y.max() - y.min()) if two_valued else 0.0)
+    shown = y[rows] + (jitter(rows, 0.754878) * 0.09 * (y.max() - y.min()) if two_valued else 0.0)
     y_ticks = tuple(nice_ticks(*y_axis, 3))
     frame = Frame(
-        x_axis, y_axis, ticks, tick_words, y_ticks, _tick_words(y_ticks), words.x_title(focal), words.y_title,
+        x_axis, y_axis, ticks, tick_words, y_ticks, tick_labels(y_ticks), words.x_title(focal), words.y_title,
         max(map(len, tick_words), default=0) if kind == "strip" else 0,
     )  # fmt: skip
     held = tuple(n for n in place.used if n not in (focal, place.partner))
@@ -247,10 +250,10 @@ def _groups(place: Place, stand: np.ndarray, asked: int) -> Groups | None:
         return [{place.focal: float(v)} for v in at], at
 
     def typical(frame: pl.DataFrame) -> dict[str, Any]:
-        return {name: _typical(frame[name], name in grouped) for name in frame.columns}
+        return {name: typical_value(frame[name], name in grouped) for name in frame.columns}
 
     offset = None if bundle.offset is None else float(np.mean(bundle.offset))
-    return group_lines(bundle, data, block, across, typical, _schema(data, frozenset(grouped)), offset)
+    return group_lines(bundle, data, block, across, typical, schema_of(data, frozenset(grouped)), offset)
 
 
 def _straight(place: Place) -> bool:
@@ -266,16 +269,16 @@ def _grids(place: Place, stand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray
     from inference_core.design import design_new
 
     bundle, data = place.model.bundle, place.data
-    typical = {name: _typical(data[name], name in place.grouped) for name in data.columns}
+    typical = {name: typical_value(data[name], name in place.grouped) for name in data.columns}
     if place.kind == "strip":
-        across = _level_values(data[place.focal], bundle, place.focal)
+        across = level_values(data[place.focal], bundle, place.focal)
     else:
         finite = stand[np.isfinite(stand)]
         across = np.linspace(finite.min(), finite.max(), GRID).tolist()
     grids = []
     for extra in _partners(place):
         rows = [{**typical, place.focal: value, **extra} for value in across]
-        design, offset = design_new(bundle, pl.DataFrame(rows, schema=_schema(data, place.grouped)))
+        design, offset = design_new(bundle, pl.DataFrame(rows, schema=schema_of(data, place.grouped)))
         offset = np.zeros(len(rows)) if offset is None else np.asarray(offset, float)
         if bundle.offset is not None:
             offset = np.full(len(rows), float(np.mean(bundle.offset)))
@@ -298,7 +301,7 @@ def _partners(place: Place) -> list[dict[str, Any]]:
         if values.min() <= zero <= values.max():
             return [{place.partner: zero}]
     if place.partner in place.grouped:
-        values = _level_values(column, place.model.bundle, place.partner)[:MOST_LINES]
+        values = level_values(column, place.model.bundle, place.partner)[:MOST_LINES]
         return [{place.partner: value} for value in values]
     return [{place.partner: float(column.cast(pl.Float64).quantile(q) or 0.0)} for q in (0.25, 0.75)]
 
@@ -328,21 +331,6 @@ def _aside(place: Place, settings: list[dict[str, Any]], words: Any) -> str:
     return f"{one}{'s' * (one == 'bar' or len(values) > 1)} at {noun} {said}"
 
 
-def _level_values(values: pl.Series, bundle: Any, name: str) -> list[Any]:
-    """The values of a column that stand for its levels, in the order of the levels."""
-    levels = _levels(values, bundle, name)
-    first = {_level_of(v, levels): v for v in reversed(values.to_list())}
-    return [first.get(level, level) for level in levels]
-
-
-def _level_of(value: Any, levels: tuple[str, ...]) -> str:
-    """The level that a value belongs to: numbers used as groups are written without needless decimals."""
-    text = str(value)
-    if text in levels or not isinstance(value, (int, float)):
-        return text
-    return next((other for other in (f"{value:g}", text.lower()) if other in levels), text)
-
-
 def _by_group(bundle, data, block, inverse, column, words, decimals, reach) -> Focus:
     """Intercept and groups: the rows of each group in a column, groups in the order of their means."""
     info = bundle.re_metadata.blocks[block]
@@ -354,14 +342,14 @@ def _by_group(bundle, data, block, inverse, column, words, decimals, reach) -> F
     place[order] = np.arange(order.size)
     stand = place[info.group_index]
     rows = np.flatnonzero(np.isfinite(stand))
-    rows = rows[_thinned(rows.size)]
+    rows = rows[thinned(rows.size)]
     axis = data_axis(y if reach is None else np.concatenate([y, reach]))
     few = order.size <= MOST_LEVELS and max(len(info.levels[g]) for g in order) <= 6
     ticks = tuple(float(i) for i in range(order.size)) if few else ()
     names = tuple(info.levels[g] for g in order) if few else ()
     y_ticks = tuple(nice_ticks(*axis, 3))
     x_title = f"{words.plural(info.group_name)}, in the order of their means"
-    frame = Frame((-0.7, order.size - 0.3), axis, ticks, names, y_ticks, _tick_words(y_ticks), x_title, words.y_title,
+    frame = Frame((-0.7, order.size - 0.3), axis, ticks, names, y_ticks, tick_labels(y_ticks), x_title, words.y_title,
                   max(map(len, names), default=0))  # fmt: skip
     design = np.ones((2, bundle.p))
     offset = np.zeros(2) if bundle.offset is None else np.full(2, float(np.mean(bundle.offset)))
@@ -373,7 +361,7 @@ def _by_group(bundle, data, block, inverse, column, words, decimals, reach) -> F
     )  # fmt: skip
     grids = ((np.array([-0.5, order.size - 0.5]), design, offset),)
     wide = 0.0 if rows.size <= 4 * order.size else 0.3
-    return Focus(frame, "groups", stand[rows] + _jitter(rows, 0.618034) * wide, y[rows], rows, grids, inverse, column,
+    return Focus(frame, "groups", stand[rows] + jitter(rows, 0.618034) * wide, y[rows], rows, grids, inverse, column,
                  words.end, decimals, (), y.size, stand, y, np.flatnonzero(bundle.valid_mask) + 1, "", -1, True, "",
                  groups)  # fmt: skip
 
@@ -390,66 +378,14 @@ def _piled(y: np.ndarray, axis: tuple[float, float]) -> tuple[np.ndarray, np.nda
 def _mean(bundle, inverse, column, words, decimals, reach) -> Focus:
     """Intercept alone: the rows piled up along the response, the mean as an upright line."""
     y = np.asarray(bundle.y, float)
-    rows = _thinned(y.size)
+    rows = thinned(y.size)
     axis = data_axis(y if reach is None else np.concatenate([y, reach]))
     x, height = _piled(y[rows], axis)
     top = max(float(height.max(initial=1.0)) * 1.15, 6.0)
     ticks = tuple(nice_ticks(*axis, 6))
     offset = np.zeros(1) if bundle.offset is None else np.full(1, float(np.mean(bundle.offset)))
     counts = tuple(t for t in nice_ticks(0.0, top, 3) if t == int(t))
-    frame = Frame(axis, (0.0, top), ticks, _tick_words(ticks), counts, _tick_words(counts), words.y_title, words.units)
+    frame = Frame(axis, (0.0, top), ticks, tick_labels(ticks), counts, tick_labels(counts), words.y_title, words.units)
     grids = ((np.zeros(1), np.ones((1, bundle.p)), offset),)
     return Focus(frame, "mean", x, height, rows, grids, inverse, column, "mean", decimals, (), y.size, y, y,
                  np.flatnonzero(bundle.valid_mask) + 1)  # fmt: skip
-
-
-def _levels(values: pl.Series, bundle: Any, name: str) -> tuple[str, ...]:
-    """Levels in the model's order, as text."""
-    known = bundle.factor_levels.get(name)
-    if known is None:
-        known = next((v for k, v in bundle.factor_levels.items() if name in k), None)
-    if known is None and isinstance(values.dtype, pl.Enum):
-        seen = set(values.to_list())
-        known = [v for v in values.dtype.categories.to_list() if v in seen]
-    return tuple(str(v) for v in (known or sorted(values.drop_nulls().unique().to_list())))[:MOST_LEVELS]
-
-
-def _typical(values: pl.Series, grouped: bool) -> Any:
-    """The mean of a number, the most frequent value of anything else."""
-    if grouped or values.dtype == pl.Boolean or not values.dtype.is_numeric():
-        mode = values.drop_nulls().mode().sort()
-        return mode[0] if mode.len() else None
-    return float(values.cast(pl.Float64).drop_nans().mean() or 0.0)
-
-
-def _schema(data: pl.DataFrame, grouped: frozenset[str]) -> dict[str, Any]:
-    """Types of the new rows: numbers become floats (a mean is one); groups and words stay what they were."""
-    return {
-        name: pl.Float64 if dtype.is_numeric() and name not in grouped else dtype
-        for name, dtype in zip(data.columns, data.dtypes, strict=True)
-    }
-
-
-def _tick_words(ticks: tuple[float, ...]) -> tuple[str, ...]:
-    gap = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
-    decimals = next((d for d in range(9) if abs(gap * 10**d - round(gap * 10**d)) < 1e-6 * 10**d * gap), 2)
-    return tuple(number(t, decimals) for t in ticks)
-
-
-def _thinned(n: int) -> np.ndarray:
-    if n <= MOST_POINTS:
-        return np.arange(n)
-    return np.unique(np.linspace(0, n - 1, MOST_POINTS).astype(int))
-
-
-def _jitter(rows: np.ndarray, step: float) -> np.ndarray:
-    """Offsets in (-0.5, 0.5) that fill the interval evenly and are the same in both panes."""
-    return ((rows + 1) * step) % 1.0 - 0.5
-
-
-def _spread_of(x: np.ndarray) -> float:
-    """Width of the sideways jitter: a third of the gap where many rows share a value, else none."""
-    values = np.unique(x[np.isfinite(x)])
-    if values.size < 2 or values.size > max(12, x.size / 4):
-        return 0.0
-    return 0.34 * float(np.min(np.diff(values)))

@@ -15,7 +15,7 @@ import numpy as np
 from . import ink, numbers, words
 from .figures import Figures
 from .fill import Filler
-from .rows import NEW_RESPONSES, dot_variant
+from .grammar import NEW_RESPONSES, dot_variant
 from .situation import Labels, Situation
 from .templates import CHARTS
 from .templates.parameters import TEMPLATES as PARAMETERS

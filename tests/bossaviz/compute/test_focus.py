@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import bossaviz as bv
-from bossaviz.compute.focus import MOST_POINTS
+from bossaviz.compute.columns import MOST_POINTS
 from bossaviz.compute.worker import SyncWorker
 from inference_core import load_dataset, model
 

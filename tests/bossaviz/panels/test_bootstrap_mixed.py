@@ -12,7 +12,7 @@ import traitlets
 import bossaviz as bv
 from bossaviz.compute.groups import MOST_GROUPS, conditional_modes
 from bossaviz.compute.worker import SyncWorker
-from bossaviz.panels.bootstrap import schemes_of
+from bossaviz.panels.making import schemes_of
 from bossaviz.spreads import observed_statistics, position_of, spreads_of
 from inference_core import model
 from inference_core.datasets import load_dataset
@@ -87,16 +87,17 @@ def test_the_table_on_screen_has_the_random_part_below_a_line_of_words(panel):
     assert "correlation" in text and "residual SD" in text
 
 
-@pytest.mark.parametrize("term", ["Days", "sd_Days|Subject", "cor_Days.(Intercept)|Subject", "sigma"])
 @pytest.mark.parametrize("n", [300, 900])
-def test_the_shaded_count_is_the_count_between_the_limits(sleep, term, n):
-    p = bv.bootstrap(sleep, n_boot=n, seed=7, ci_type="percentile", term=term, worker=SyncWorker())
-    low, high = p._reading.chosen.low, p._reading.chosen.high
-    draws = p.resamples[term].drop_nulls().to_numpy()
-    inside = ((draws > low) & (draws < high)).sum()
-    data = p._chart_c.data["dots" if n <= 500 else "bars"]
-    weight = np.ones(len(data["x"])) if n <= 500 else data["count"]
-    assert (weight * data["inside"]).sum() == inside
+def test_the_shaded_count_is_the_count_between_the_limits(sleep, n):
+    p = bv.bootstrap(sleep, n_boot=n, seed=7, ci_type="percentile", worker=SyncWorker())
+    for term in p.state.terms:
+        p.state.term = term
+        low, high = p._reading.chosen.low, p._reading.chosen.high
+        draws = p.resamples[term].drop_nulls().to_numpy()
+        inside = ((draws > low) & (draws < high)).sum()
+        data = p._chart_c.data["dots" if n <= 500 else "bars"]
+        weight = np.ones(len(data["x"])) if n <= 500 else data["count"]
+        assert (weight * data["inside"]).sum() == inside
 
 
 def test_a_limit_of_an_sd_at_zero_holds_the_draws_at_zero():
