@@ -18,7 +18,7 @@ from inference_core.states import Array, DataBundle, FitState, ModelSpec
 from .common import dropped_message, expand, has_intercept
 from .glm_messages import fractional_message
 from .glmer_problem import GlmerProblem, glmer_problem
-from .lmer import singular_message
+from .lmer import overlap_messages, singular_message
 
 _SUSPICIOUS = 10.0  # |X beta| from which separation is looked for
 
@@ -142,6 +142,7 @@ def _state(spec: ModelSpec, bundle: DataBundle, problem: GlmerProblem, found: Op
     separation = _separation(problem, fixed if rows is None else fixed[rows])
     converged = found.converged and separation is None
     messages = [*dropped_message(bundle, problem.kept), *fractional_message(bundle, posed, family)]
+    messages += overlap_messages(re, posed)
     if separation is not None:
         messages.append(_separation_message(bundle, problem, separation))
     elif vcov_message and not singular:

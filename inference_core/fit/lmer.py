@@ -154,19 +154,19 @@ def _refuse_repeated(block: RandomBlock, problem: Problem, bundle: DataBundle) -
         )
 
 
-def _overlaps(block: RandomBlock, problem: Problem) -> bool:
-    """Whether effects that may not covary are combinations of each other: a factor beside an intercept."""
-    if len(list(components(block.mask))) == 1:
-        return False
-    R = np.asarray(np.linalg.qr(_rows(block.X_re, problem), mode="r"))
-    return independent_columns(R).size < block.k
-
-
-def _overlap_message(block: RandomBlock) -> str:
-    return (
-        f"the effects {', '.join(block.column_names)} of {block.group_name} overlap, as a factor does with an "
-        "intercept: the data tell their variances together, not each. One term with all of them fits as well"
-    )
+def overlap_messages(re: REInfo, problem: Problem) -> tuple[str, ...]:
+    """Effects that may not covary and are combinations of each other: a factor beside an intercept."""
+    found = []
+    for block in re.blocks:
+        if len(list(components(block.mask))) > 1:
+            R = np.asarray(np.linalg.qr(_rows(block.X_re, problem), mode="r"))
+            if independent_columns(R).size < block.k:
+                found.append(
+                    f"the effects {', '.join(block.column_names)} of {block.group_name} overlap, as a factor does with "
+                    "an intercept: the data tell their variances together, not each. One term with all of them fits "
+                    "as well"
+                )
+    return tuple(found)
 
 
 def _refuse_perfect(X: Array, y: Array, weights: Array | None, bundle: DataBundle) -> None:
@@ -245,7 +245,7 @@ def _state(
     weights = bundle.prior_weights
     n_params = kept.size + theta.size + 1
     messages = dropped_message(bundle, kept) + s.messages
-    messages += tuple(_overlap_message(block) for block in re.blocks if _overlaps(block, problem))
+    messages += overlap_messages(re, problem)
     if s.singular:
         messages += (singular_message(re, s.T),)
     if not s.converged:

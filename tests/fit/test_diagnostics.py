@@ -192,3 +192,13 @@ def test_residuals_of_an_lm_leave_out_the_rows_that_were_dropped():
     table = model("mpg ~ wt", frame).fit().residuals
     assert table.columns == ["row", "fitted", "resid", "pearson_resid", "deviance_resid"]
     assert table.height == 31 and 4 not in table["row"].to_list()
+
+
+def test_numbers_about_a_mixed_model():
+    """R: logLik, AIC, BIC of the sleepstudy fit; performance::r2_nakagawa and icc print .279, .799 and .722."""
+    row = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit().diagnostics.row(0, named=True)
+    assert row["loglik"] == pytest.approx(-871.8141, abs=1e-4)  # printed digits
+    assert row["aic"] == pytest.approx(1755.628, abs=1e-3) and row["bic"] == pytest.approx(1774.786, abs=1e-3)
+    shares = (row["r2_marginal"], row["r2_conditional"], row["icc"])
+    np.testing.assert_allclose(shares, [0.279, 0.799, 0.722], atol=5e-4)
+    assert row["method"] == "reml" and row["n_params"] == 6 and not row["is_singular"]

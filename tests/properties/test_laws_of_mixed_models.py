@@ -241,10 +241,14 @@ def test_two_ways_to_write_one_model(one, two, seed):
         np.testing.assert_allclose(np.sort(sds(b)), np.sort(sds(a)), **OPTIMUM)
 
 
-def test_a_factor_beside_an_intercept_is_told():
+@pytest.mark.parametrize(
+    ("response", "words"), [("y", {}), ("cbind(hits, misses)", {"family": "binomial"})], ids=["lmer", "glmer"]
+)
+def test_a_factor_beside_an_intercept_is_told(response, words):
     """(f || g) is (1 | g) + (0 + f | g): lme4 fits it, and the data tell the sum of the two covariances alone."""
     data = groups(2)
-    beside = fit("y ~ x + (arm || g)", data)
+    beside, whole = (fit(f"{response} ~ x + {term}", data, **words) for term in ("(arm || g)", "(arm | g)"))
+    np.testing.assert_allclose(criterion(beside), criterion(whole), **DEVIANCE)
     (message,) = (text for text in beside.fit_state.messages if "overlap" in text)
     assert "(Intercept), arm[a], arm[b], arm[c] of g" in message and message in repr(beside)
     assert beside.fit_state.theta.size == 7 and beside.varying_corr.height == 3
