@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from inference_core.errors import InferenceCoreWarning, InferenceError
 from inference_core.infer.coefficient import check_level, resolve_null
 from inference_core.infer.intervals.requirements import check_alternative
-from inference_core.infer.resample.common import FAILURE_SHARE
-from inference_core.infer.resample.core import count_extreme
-from inference_core.infer.resample.stream import DrawStream
-from inference_core.infer.sandwich import disagreement_note, hc3_ratio, sandwich_vcov
 from inference_core.progress import Cancel, Progress
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states.base import Array
@@ -25,12 +17,8 @@ from inference_core.states.fit import FitState
 from inference_core.states.inference import InferenceState, ResamplesState
 from inference_core.states.spec import ModelSpec
 
-from .arrangements import Shuffles, identity_number
-from .invert import Evaluate, InvertedLimits, critical_rank, invert
-from .least_squares import LeastSquaresKernel
-from .rules import CANNOT_MOVE_A_MEAN
-from .score import ScoreKernel
-from .stream import PermutationStream, open_permutation_stream
+from .run import permutation_tests
+from .stream import open_permutation_stream
 
 
 def compute_params_permutation(
@@ -112,43 +100,24 @@ def compute_params_permutation(
             spec, bundle, fit, scheme=scheme, seed=seed, errors=errors, null=null, n_perm=n_perm, means=means,
             every=every, data=data,
         )  # fmt: skip
-        if not stream.names:
-            raise _nothing_to_test(spec, stream)
-        B = stream.total or n_perm
-        short = too_few(B, level, exact=stream.total is not None)
-        if short:
-            warnings.warn(InferenceCoreWarning(short), stacklevel=2)
-        watched = {"n_jobs": n_jobs, "progress": progress, "cancel": cancel, "verbose": verbose}
-        draws, evaluate = _collect(stream, B, watched, fit, bundle)
-        _judge_failures(draws, spec)
-        done = len(draws.status)
-        exact = stream.total is not None and done == stream.total
-        columns = np.array([bundle.X_names.index(name) for name in stream.names], int)
-        estimate = fit.coef[columns]
-        se = _standard_errors(spec, bundle, fit, stream)[columns]
-        if fit.is_separated or not fit.converged:
-            estimate = np.full(columns.size, np.nan)  # where the search stopped is no place to look for limits from
-        estimate = np.where(np.isin(stream.names, list(stream.unmoved)), np.nan, estimate)
-        identity = identity_number(stream.arrangements) if exact else None
-        limits = invert(evaluate, estimate, se, 1.0 - level, alternative, done, identity)
-    p = permutation_p(stream.observed, draws.samples, alternative, exact)
+    tests = permutation_tests(
+        stream, spec, bundle, fit, n_perm, level, alternative, n_jobs=n_jobs, progress=progress, cancel=cancel,
+        verbose=verbose,
+    )  # fmt: skip
+    draws = tests.draws
+    columns = np.array([bundle.X_names.index(name) for name in stream.names], int)
 
     def wide(values: Array) -> Array:
-        out = np.full(bundle.p, np.nan)
-        out[columns] = values
+        out = np.full((*values.shape[:-1], bundle.p), np.nan)
+        out[..., columns] = values
         return out
 
-    samples = None
-    if save_resamples:
-        samples = np.full((done, bundle.p), np.nan)
-        samples[:, columns] = draws.samples
-    mcse_p = np.where(np.isnan(p), np.nan, 0.0) if exact or not done else np.sqrt(p * (1.0 - p) / done)
     return InferenceState(
-        se=wide(se),
-        ci_lower=wide(limits.lower),
-        ci_upper=wide(limits.upper),
-        statistic=wide(stream.observed),
-        p_value=wide(p),
+        se=wide(tests.se),
+        ci_lower=wide(tests.lower),
+        ci_upper=wide(tests.upper),
+        statistic=wide(tests.statistic),
+        p_value=wide(tests.p_value),
         conf_level=level,
         method="perm",
         ci_type="inverted",
@@ -156,46 +125,18 @@ def compute_params_permutation(
         scheme=stream.scheme,
         null=null,
         alternative=alternative,
-        n_resamples=done,
-        n_requested=B,
+        n_resamples=len(draws.status),
+        n_requested=draws.n_requested,
         n_failed=draws.n_failed,
         failures=draws.failures,
         cancelled=draws.cancelled,
-        mcse={"ci_lower": wide(limits.mcse_lower), "ci_upper": wide(limits.mcse_upper), "p_value": wide(mcse_p)},
+        mcse={name: wide(values) for name, values in tests.mcse.items()},
         seed=stream.seed,
-        perm_samples=samples,
+        perm_samples=wide(draws.samples) if save_resamples else None,
         draw_status=draws.status if save_resamples else None,
-        exact=exact,
-        notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short, 1.0 - level),
+        exact=tests.exact,
+        notes=tests.notes,
     )
-
-
-def _nothing_to_test(spec: ModelSpec, stream: PermutationStream) -> InferenceError:
-    reason = next(iter(stream.not_tested.values()), "the model has no estimable coefficient")
-    signs = "sign_flip" if spec.is_lm else "score_flip"
-    return InferenceError(
-        asked=f".infer(how='perm', scheme={stream.scheme!r}) of {spec.formula}",
-        found=f"{reason.split(';')[0]}, and the model is about nothing else"
-        if CANNOT_MOVE_A_MEAN in reason else f"nothing can be tested: {reason}",
-        remedy=f"scheme={signs!r}" if stream.scheme != signs else "how='asymp'",
-    )  # fmt: skip
-
-
-def permutation_p(observed: Array, draws: Array, alternative: str, exact: bool) -> Array:
-    """(q,) p-values: (1 + c) / (B + 1), or c / B where the B draws are all arrangements, the data among them."""
-    count = count_extreme(observed, draws, alternative)
-    p = count / max(len(draws), 1) if exact else (1.0 + count) / (len(draws) + 1.0)
-    return np.where(np.isnan(observed), np.nan, p)
-
-
-def too_few(n_draws: int, level: float, exact: bool) -> str:
-    """The sentence for fewer draws than ``level`` needs; empty where there are enough."""
-    alpha = 1.0 - level
-    if critical_rank(alpha, n_draws, exact) >= 1:
-        return ""
-    if exact:
-        return f"{n_draws:,} arrangements give no p below {1.0 / n_draws:.3g}: they cannot reach level {alpha:.4g}"
-    return f"B = {n_draws:,} cannot reach level {alpha:.4g}; need n_perm >= {math.ceil(1.0 / alpha - 1e-6) - 1:,}"
 
 
 def permutation_resamples(
@@ -215,121 +156,3 @@ def permutation_resamples(
     )
     observed = np.asarray(inference.statistic)[tested]
     return replace(made, observed=observed, names=tuple(bundle.X_names[j] for j in tested))
-
-
-def _collect(
-    stream: PermutationStream, B: int, watched: dict, fit: FitState, bundle: DataBundle
-) -> tuple[ResamplesState, Evaluate]:
-    """The draws, and what tells the statistics at other null values from them."""
-    kernel: Any = stream.kernel
-    if isinstance(kernel, LeastSquaresKernel):
-        q = len(stream.names)
-        keeping = replace(stream, kernel=replace(kernel, keep_parts=True), names=tuple(map(str, range(5 * q))),
-                          want_se=False)  # fmt: skip
-        kept = DrawStream.collect(keeping, B, **watched)
-        null = np.array([h.value[0] for h in kernel.hypotheses])
-        t = kernel.statistics(kept.samples, np.arange(q), null)[1]
-        return replace(kept, samples=t, names=stream.names), partial(kernel.statistics, kept.samples)
-    draws = stream.collect(B, **watched)
-    if isinstance(kernel, ScoreKernel):
-        return draws, partial(_rescored, stream, len(draws.status))
-    columns = [bundle.X_names.index(name) for name in stream.names]
-    return draws, partial(_held, fit.coef[columns], np.asarray(stream.observed), draws.samples)
-
-
-def _rescored(stream: PermutationStream, B: int, which: Array, values: Array) -> tuple[Array, Array]:
-    """Scores with the null models shifted: null fits anew, and one more pass over the same signs."""
-    kernel: Any = stream.kernel
-    moved, good = kernel.shifted(which, values)
-    observed, draws = np.full(len(which), np.nan), np.full((B, len(which)), np.nan)
-    observed[good] = moved.observed
-    for start in range(0, B, moved.chunk_rows):
-        stop = min(start + moved.chunk_rows, B)
-        draws[start:stop, good] = moved.refit(stream.arrangements.draw(stream.rng, start, stop))[0]
-    return observed, draws
-
-
-def _held(coef: Array, at_zero: Array, draws: Array, which: Array, values: Array) -> tuple[Array, Array]:
-    """Shuffled z-values at 0, standing for those at every other value."""
-    se = coef / at_zero
-    return (coef[which] - values) / se[which], draws[:, which]
-
-
-def _standard_errors(spec: ModelSpec, bundle: DataBundle, fit: FitState, stream: PermutationStream) -> Array:
-    """(p,) of the fit, by the errors that the draws have."""
-    kernel: Any = stream.kernel
-    if isinstance(kernel, LeastSquaresKernel):
-        out = np.full(bundle.p, np.nan)
-        out[[bundle.X_names.index(name) for name in stream.names]] = kernel.observed_se
-        return out
-    vcov = fit.vcov if stream.errors == "iid" else sandwich_vcov(spec, bundle, fit, stream.errors)
-    return np.sqrt(np.diag(vcov))
-
-
-def _judge_failures(draws: ResamplesState, spec: ModelSpec) -> None:
-    done, failed = len(draws.status), draws.n_failed
-    if failed <= FAILURE_SHARE * done:
-        return
-    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in draws.failures.items())
-    if failed == done:
-        raise InferenceError(
-            asked=f"permutation tests of {spec.formula} with {done:,} draws",
-            found=f"not one refit gave an estimate ({reasons})",
-            remedy="scheme='score_flip' refits nothing",
-        )
-    warnings.warn(
-        InferenceCoreWarning(
-            f"{failed:,} of {done:,} refits failed ({reasons}) and count as extreme; scheme='score_flip' refits nothing"
-        ),
-        stacklevel=3,
-    )
-
-
-def _notes(
-    spec: ModelSpec,
-    bundle: DataBundle,
-    fit: FitState,
-    stream: PermutationStream,
-    draws: ResamplesState,
-    limits: InvertedLimits,
-    exact: bool,
-    short: str,
-    alpha: float,
-) -> tuple[str, ...]:
-    notes = []
-    if exact:
-        what = "arrangements" if isinstance(stream.arrangements, Shuffles) else "patterns of signs"
-        notes.append(f"exact: all {len(draws.status):,} {what} were tried, the real one among them")
-    if draws.cancelled:
-        notes.append(f"stopped after {len(draws.status):,} of {draws.n_requested:,} draws")
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in stream.not_tested.items():
-        by_reason.setdefault(reason, []).append(name)
-    notes += [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-    if stream.unmoved:
-        notes.append(f"no limits of {', '.join(sorted(stream.unmoved))}: {CANNOT_MOVE_A_MEAN}")
-    if short:
-        notes.append(short)
-    if draws.n_failed:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in draws.failures.items())
-        notes.append(f"{draws.n_failed:,} of {len(draws.status):,} refits failed and count as extreme ({reasons})")
-    if fit.is_separated or not fit.converged:
-        notes.append("no limits: the fit itself has no estimate; the p-values need none")
-    elif not spec.is_lm and stream.scheme == "y":
-        notes.append("limits take the shuffled z-values at 0 for those at every other value")
-    if limits.least > alpha * (1.0 + 1e-12) and not short:
-        least = f"all arrangements together give no p below {limits.least:.3g}"
-        notes.append(f"{least}: they cannot reach level {alpha:.4g}")
-    unsettled = [name for name, fine in zip(stream.names, limits.settled, strict=True) if not fine]
-    if unsettled:
-        notes.append(f"the search for the limits of {', '.join(unsettled)} did not settle")
-    if stream.errors == "iid" and stream.scheme != "score_flip" and fit.df_resid > 0 and not fit.is_separated:
-        ratio = hc3_ratio(spec, bundle, fit) if _scatters(spec, bundle, fit) else np.ones(bundle.p)
-        tested = np.isin(bundle.X_names, stream.names)
-        note = disagreement_note(bundle, np.where(tested, ratio, np.nan))
-        notes += [note] if note else []
-    return tuple(notes)
-
-
-def _scatters(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> bool:
-    return not spec.is_lm or fit.sigma > 1e-12 * float(np.abs(bundle.y).max())

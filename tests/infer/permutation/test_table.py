@@ -10,7 +10,12 @@ import pytest
 
 from inference_core import load_dataset, model
 from inference_core.errors import InferenceCoreWarning, InferenceError
-from inference_core.infer.permutation import compute_params_permutation
+from inference_core.infer.permutation import (
+    Hypothesis,
+    compute_params_permutation,
+    permutation_tests,
+    term_hypothesis,
+)
 from inference_core.infer.resample.core import compute_pvalues
 
 
@@ -166,7 +171,7 @@ def test_a_model_of_means_alone_is_refused(cars, formula):
 
 
 def test_rows_of_weight_zero_may_hold_all_that_a_column_has():
-    data = {"y": [1, 2, 0, 3, 4, 1, 2], "x": [1, 2, 3, 4, 5, 6, 7], "last": [0, 0, 0, 0, 0, 0, 1], "w": [1.0] * 6 + [0.0]}
+    data = {"y": [1, 2, 0, 3, 4, 1, 2], "x": list(range(7)), "last": [0] * 6 + [1], "w": [1.0] * 6 + [0.0]}
     for family in ("gaussian", "poisson"):
         m = model("y ~ x + last", data, family=family, weights="w").fit().infer(how="perm", seed=1)
         assert m.params["p_value"][2] is None and m.params["p_value"][1] is not None
@@ -294,6 +299,23 @@ def test_default_schemes(formula, arguments, null, scheme):
     m = model(formula, DATA, **arguments).fit().infer(how="perm", null=null, n_perm=99, seed=1)
     assert m.inference.scheme == scheme
     assert f"permutation ({scheme})" in repr(m)
+
+
+def test_whole_terms_and_contrasts_are_tested_alike():
+    """One call for any L b = c: p of the factor by its F, of a difference of levels with limits."""
+    data = noisy(30).with_columns(g=pl.Series(list("abc") * 10))
+    m = model("y ~ x + g", data).fit()
+    parts = m.spec, m.bundle, m.fit_state
+    factor = term_hypothesis(m.bundle, np.arange(4), m.bundle.X_names[2:], "g")
+    difference = Hypothesis("c - b", np.array([[0.0, 0.0, -1.0, 1.0]]), np.zeros(1))
+    for scheme in ("freedman_lane", "score_flip"):
+        stream = m.draw_stream("perm", seed=1, scheme=scheme, hypotheses=[factor, difference])
+        tests = permutation_tests(stream, *parts, 499)
+        assert np.isnan(tests.lower[0]) and tests.lower[1] < tests.estimate[1] < tests.upper[1]
+        draws = stream.collect(499).samples
+        np.testing.assert_allclose(tests.p_value, compute_pvalues(stream.observed, draws))
+        coef = m.fit_state.coef
+        assert tests.estimate[1] == pytest.approx(coef[3] - coef[2], rel=1e-12)
 
 
 def test_streams_say_what_a_draw_is(lm):
