@@ -32,7 +32,7 @@ from .profile_state import REACH, profile_limits, state_of
 __all__ = ["compute_profile_inference", "profile_limits", "profile_table"]
 
 _LEVELS = (0.90, 0.95, 0.99)  # their limits are points of every trace
-_FINE_TO = 3.3  # zeta up to which the curves are exact: the limits of 99.9 %
+_FINE_TO = 3.3  # zeta up to which at least the curves are exact: the limits of 99.9 %
 _APART = 0.02  # zetas of the grid closer than this to a limit are left out
 _ASKED = "profile likelihood limits"
 
@@ -98,7 +98,7 @@ def compute_profile_inference(
             from .profile_glmer import glmer_surface
 
             surface, labels, names, deviance, notes = glmer_surface(spec, bundle, fit, _ASKED)
-        traces = ProfileSearch(surface).run(zetas, monitor.tick, fine=_FINE_TO)
+        traces = ProfileSearch(surface).run(zetas, monitor.tick, fine=max(_FINE_TO, np.sqrt(rise)))
     monitor.close()
     return state_of(traces, labels, names, surface.estimate, deviance, level, rise, notes)
 

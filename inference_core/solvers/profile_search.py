@@ -24,6 +24,8 @@ _STEP_CAP = 0.5  # largest move of one search coordinate in a Newton step
 _SETTLED = 1e-5  # Newton step, in conditional standard errors, after which what is left is its square
 _NEARLY = 1e-4  # the same where the Hessian is learnt on the way, before one step with the exact one
 _KICKS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])  # how far along a way down a minimum is looked for
+_KICKS = np.concatenate([_KICKS, -_KICKS])
+_WAYS = 3  # saddles left one after the other
 _RENEW = 10  # iteration that computes a learnt Hessian anew
 _SADDLE = 1e-6  # an eigenvalue below minus this share of the largest is a way down
 _SMALLEST = 1 / 64  # share of a zeta step below which a lane is given up
@@ -288,16 +290,21 @@ class ProfileSearch:
     # ---- one point -------------------------------------------------------------------------------------------
 
     def _solve(self, z: Array, mu: Array, H: Array, which: Array, zeta: Array) -> _Solved:
-        """Newton on grad D = mu grad h, D = D_min + zeta^2; a saddle is left along its way down, once."""
+        """Newton on grad D = mu grad h, D = D_min + zeta^2; a saddle is left along its ways down, one at a time."""
         at, way_down = self._newton(z, mu, H, which, zeta)
         saddle = np.flatnonzero(at.ok & np.any(way_down != 0.0, axis=1))
-        if saddle.size:
+        at.ok[saddle] = False
+        for _ in range(_WAYS):
+            if not saddle.size:
+                break
             kicked = self._kicked(at, saddle, way_down[saddle], which)
-            again, still = self._newton(kicked, at.mu[saddle], at.H[saddle], which[saddle], zeta[saddle])
-            good = again.ok & ~np.any(still != 0.0, axis=1)
-            at.ok[saddle] = good
+            again, way_down[saddle] = self._newton(kicked, at.mu[saddle], at.H[saddle], which[saddle], zeta[saddle])
+            found = saddle[again.ok]
             for old, new in zip(at[:-1], again[:-1], strict=True):
-                old[saddle[good]] = new[good]
+                old[found] = new[again.ok]
+            still = np.any(way_down[found] != 0.0, axis=1)
+            at.ok[found[~still]] = True
+            saddle = found[still]
         return at
 
     def _kicked(self, at: _Solved, i: Array, way: Array, which: Array) -> Array:

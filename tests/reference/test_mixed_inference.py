@@ -1,4 +1,4 @@
-"""Agreement with lme4's profiles: every case, by its quantity alone."""
+"""Agreement with lme4's profiles: every case, by its quantity alone, and no field of it left out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import pytest
 
 from .adapter import load_cases
 from .adapter.compare import compare
-from .adapter.mixed_inference import lmer_profile_ci, lmer_profile_trace
+from .adapter.profile import glmer_profile_ci, lmer_profile_ci, lmer_profile_trace
 
-ANSWERS = {"lmer.profile_ci": lmer_profile_ci, "lmer.profile_trace": lmer_profile_trace}
+ANSWERS = {
+    "lmer.profile_ci": lmer_profile_ci, "lmer.profile_trace": lmer_profile_trace, "glmer.profile_ci": glmer_profile_ci,
+}  # fmt: skip
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

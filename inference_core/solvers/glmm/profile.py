@@ -104,7 +104,12 @@ class GlmmSurface:
             parts = [self._batch(z[[i]], u[[i]]) for i in range(z.shape[0])]
             deviance, gradient, modes = (np.concatenate(column) for column in zip(*parts, strict=True))
             return deviance, gradient, modes
+        lost = np.flatnonzero(~np.isfinite(found.deviance) & np.any(u != 0.0, axis=1))
         assert found.gradient is not None
+        if lost.size:  # far from the optimum its modes are no start
+            again = self._batch(z[lost], np.zeros((lost.size, u.shape[1])))
+            for old, new in zip((found.deviance, found.gradient, found.u), again, strict=True):
+                old[lost] = new
         return found.deviance, found.gradient, found.u
 
     def _hessian(self, z: Array, u: Array) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ from .mixed import glmer_fit, lmer_fit, ranef
 from .mixed_inference import lm_cluster_robust, lmer_cluster_robust, lmer_df
 from .monte_carlo import mc_bootmer_parametric, mc_bootstrap_cases
 from .permutation import freedman_lane, mc_permutation_y, permutation, permutation_exact
+from .profile import glmer_profile_ci, lmer_profile_ci, lmer_profile_trace
 from .robust import robust_errors
 from .welch import welch_k_group, welch_two_group
 
@@ -50,6 +51,9 @@ ANSWERS = {
     "lmer.ranef": ranef,
     "lmer.df": lmer_df,
     "lmer.cluster_robust": lmer_cluster_robust,
+    "lmer.profile_ci": lmer_profile_ci,
+    "lmer.profile_trace": lmer_profile_trace,
+    "glmer.profile_ci": glmer_profile_ci,
     "glmer.fit": glmer_fit,
     "glmer.ranef": ranef,
     "mc.bootmer_parametric": mc_bootmer_parametric,

@@ -8,6 +8,7 @@ from scipy.special import ndtri
 from .answer import Answer
 from .case import Case
 from .lm import limits_at
+from .profile import glm_profile_95
 from .table import column, estimable, vcov
 
 DIVERGING = (
@@ -60,6 +61,8 @@ def glm_fit(case: Case) -> Answer:
     if not normal:  # R's confint.default: the normal quantile whatever the reference of the table
         q = {level: ndtri([(1 - float(level)) / 2, (1 + float(level)) / 2]) for level in levels}
         values["ci_wald_normal"] = {level: estimate[:, None] + se[:, None] * q[level] for level in levels}
+    if "ci_profile_95" in case.values and not case.separated:
+        values["ci_profile_95"] = glm_profile_95(case, m)
     apart = dict(NOT_NUMBERS)
     if case.separated and fit.messages:  # the product must have said so itself
         apart |= {f: "the coefficients diverge; where they stop is chance" for f in DIVERGING}
