@@ -23,6 +23,7 @@ from .results import ModelState, Results
 from .states import MeeState
 
 if TYPE_CHECKING:
+    from .infer.cv.stream import FoldStream
     from .infer.dispatch import InferResult
     from .infer.resample.stream import DrawStream
 
@@ -401,6 +402,14 @@ class model(Results):
 
         state = self._fitted("draw_stream()")
         return open_stream(how, scheme, state.spec, state.bundle, self._require_fit(state), seed=seed, **options)
+
+    def fold_stream(self, **options: Any) -> FoldStream:
+        """The folds behind ``infer(how="cv")``, one after the other; takes its ``k, seed, scheme, ...``."""
+        from .infer.cv.stream import open_folds
+
+        state = self._fitted("fold_stream()")
+        checked = check_infer_request("cv", options, last_op="fit", spec=state.spec, bundle=state.bundle)
+        return open_folds(checked, self.data, state.spec, state.bundle, self._require_fit(state))
 
 
 def _default_method(family: str, link: str, mixed: bool) -> str:
