@@ -21,7 +21,7 @@ from .mixed import mixed_summary, singular_count, whole
 from .query import DrawQuery, ReadQuery
 from .types import types_of
 
-REACH_DRAWS = 12
+REACH_DRAWS, REACH_ROWS = 12, 20_000  # draws, and rows of all of them, that tell how far an axis must reach
 MOST_LEFT_OUT = 2_000  # rows of a mixed model up to which BCa limits are shown without being asked for
 NO_WALD = "symmetric, so it misleads here"
 
@@ -166,7 +166,7 @@ class Machine:
         stream = self.model.draw_stream("boot", seed=0)  # a seed of its own: the axis is the same for all
         if stream.responses is None:
             return None
-        seen = [stream.response_of(i) for i in range(REACH_DRAWS)]
+        seen = [stream.response_of(i) for i in range(max(1, min(REACH_DRAWS, REACH_ROWS // self.model.bundle.n)))]
         return np.median([[np.min(y), np.max(y)] for y in seen], axis=0)  # what an ordinary draw reaches
 
     def read(self, store: DrawStore, n: int | None, query: ReadQuery) -> Reading:

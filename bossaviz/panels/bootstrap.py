@@ -186,7 +186,7 @@ class BootstrapPanel(Showing, Results, Panel):
         """Return to the settings the panel was made with; the draws of that seed are still there. Returns the panel."""
         self.stop().wait(2.0)
         s = self.state
-        made = BootstrapState.from_json(self._made_with, s.terms, schemes=s.schemes, ci_types=s.ci_types)
+        made = BootstrapState.from_json(self._made_with, self._machine.names, schemes=s.schemes, ci_types=s.ci_types)
         with self._lock:
             self._error = None
             self._stopped_short = 0

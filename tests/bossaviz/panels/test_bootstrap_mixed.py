@@ -235,6 +235,14 @@ def test_a_scheme_without_sds_takes_them_off_the_menu_and_another_brings_them_ba
     assert "sd_Days|Subject" in panel.state.terms and panel.state.n_boot == 300
 
 
+def test_a_reset_brings_a_number_back_that_the_scheme_had_taken_away(sleep):
+    p = bv.bootstrap(sleep, n_boot=100, seed=7, term="sd_Days|Subject", worker=SyncWorker())
+    p.state.scheme = "wild"
+    p.reset()
+    assert (p.state.scheme, p.state.term, p.state.n_boot) == ("parametric", "sd_Days|Subject", 100)
+    assert p._controls.term.value == "sd_Days|Subject"
+
+
 def test_a_whole_group_draw_shows_only_the_groups_in_it(panel):
     panel.state.scheme = "cluster"
     panel.draw(1)
