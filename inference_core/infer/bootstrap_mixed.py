@@ -18,6 +18,7 @@ from inference_core.states.spec import ModelSpec
 
 from .failures import judge_failures
 from .intervals import check_interval_request, summarise
+from .intervals.requirements import draws_needed
 from .resample.stream import DrawStream, open_stream
 
 FEW_GROUPS, VERY_FEW_GROUPS = 10, 5
@@ -104,11 +105,9 @@ def compute_params_bootstrap_mixed(
     refuse_interval(ci_type, spread=False, linear=spec.is_lmer)
     check_interval_request("percentile" if ci_type == "expanded" else ci_type, n_boot, conf_level, alternative)
     with one_blas_thread():
-        studentized = {"want_se": True} if ci_type == "studentized" else {}
-        stream = open_stream("boot", scheme, spec, bundle, fit, seed=seed, **studentized)
+        stream = open_stream("boot", scheme, spec, bundle, fit, seed=seed, want_se=ci_type == "studentized")
         if ci_type == "expanded":
-            least = float(np.min(np.asarray(stream.df_of_limits(), float)))
-            check_interval_request(ci_type, n_boot, conf_level, alternative, least, stream.inflation or 1.0)
+            _check_expanded(stream, n_boot, conf_level, alternative)
         if ci_type == "bca":
             stream.jackknife()  # refused now where there is none
         draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
@@ -118,6 +117,8 @@ def compute_params_bootstrap_mixed(
             save_resamples=save_resamples,
         )  # fmt: skip
     notes = inference.notes + _notes_on_groups(bundle, ci_type, stream.scheme)
+    if ci_type == "expanded":
+        notes += _notes_on_df(stream, bundle, n_boot, conf_level, alternative)
     if inference.spread is None:
         from .resample.lmer_wild import NO_SPREAD
 
@@ -172,6 +173,26 @@ def mixed_inference(
     )  # fmt: skip
     own_notes = [note for part in parts for note in part.notes if kind == "bca" and note not in inference.notes]
     return replace(inference, spread=spread, notes=inference.notes + tuple(dict.fromkeys(own_notes)))
+
+
+def _check_expanded(stream: DrawStream, n_boot: int, conf_level: float, alternative: str) -> None:
+    """Refuse a number of draws that gives no coefficient its expanded limits."""
+    df = np.asarray(stream.df_of_limits(), float)[: stream.kernel.p]
+    if df.size:
+        check_interval_request("expanded", n_boot, conf_level, alternative, float(df.max()), stream.inflation or 1.0)
+
+
+def _notes_on_df(
+    stream: DrawStream, bundle: DataBundle, n_boot: int, conf_level: float, alternative: str
+) -> tuple[str, ...]:
+    """Which coefficients have so few degrees of freedom that these draws do not reach their limits."""
+    df = np.asarray(stream.df_of_limits(), float)[: bundle.p]
+    notes = []
+    for name, own in zip(bundle.X_names, df, strict=True):
+        needed = draws_needed("expanded", conf_level, alternative, float(own), stream.inflation or 1.0)
+        if needed > n_boot:
+            notes.append(f"{name} has {own:.2g} degrees of freedom: its expanded limits need {needed:,} draws")
+    return tuple(notes)
 
 
 def _singular(spec: ModelSpec, bundle: DataBundle, stream: DrawStream, samples: np.ndarray) -> np.ndarray:

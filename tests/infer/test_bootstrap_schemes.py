@@ -163,3 +163,17 @@ def test_a_model_without_fixed_effects_has_a_spread():
             m.infer(how="boot", scheme=scheme, ci_type=ci_type, n_boot=299, seed=1)
             assert m.params.height == 0
             assert (m.varying_spread["sd_ci_lower"] < m.varying_spread["sd"]).all()
+
+
+def test_a_coefficient_with_few_degrees_of_freedom_costs_the_others_nothing(sleep, monkeypatch):
+    """2.2 df: the tail level of 95 % limits is Phi(-3.95) = 4e-5, far beyond 999 draws; 17 df: Phi(-2.11)."""
+    from inference_core.infer.resample import lmer_streams
+
+    monkeypatch.setattr(lmer_streams, "_satterthwaite", lambda *_: np.array([17.0, 2.2, *4 * [np.inf]]))
+    found = compute_params_bootstrap_mixed(*sleep, n_boot=999, ci_type="expanded", seed=1)
+    assert np.isfinite([found.ci_lower[0], found.ci_upper[0]]).all()
+    assert np.isnan([found.ci_lower[1], found.ci_upper[1]]).all()
+    assert any(note.startswith("Days has 2.2 degrees of freedom: its expanded limits need 2") for note in found.notes)
+    monkeypatch.setattr(lmer_streams, "_satterthwaite", lambda *_: np.array([2.2, 2.2, *4 * [np.inf]]))
+    with pytest.raises(InferenceError, match=r"cannot give 95 % limits[\s\S]*n_boot >= 2\d,\d{3}$"):
+        compute_params_bootstrap_mixed(*sleep, n_boot=999, ci_type="expanded", seed=1)

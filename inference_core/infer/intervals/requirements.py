@@ -81,7 +81,7 @@ def check_interval_request(
         raise InferenceError(
             asked=f"{100 * level:g} % {ci_type} limits from n_boot={n_boot:,}",
             found=f"B = {n_boot:,} cannot give {100 * level:g} % limits",
-            remedy=f"n_boot >= {needed:,}" + ("" if needed < 999 or level > 0.95 else "; 999 is a good default"),
+            remedy=f"n_boot >= {needed:,}" + ("; 999 is a good default" if needed < 999 else ""),
         )
 
 

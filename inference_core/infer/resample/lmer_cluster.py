@@ -1,26 +1,29 @@
 """Cluster draws of a linear mixed model: whole groups with replacement, each copy a new group; and groups left out.
 
-With one grouping factor a draw is a row of counts, for all cross-products are sums over groups, and many draws are
-refitted at once. With several factors the rows are put together and refitted one draw after the other. Source:
+With one grouping factor, or factors nested in it, a draw is a row of counts, for all cross-products are sums over
+groups, and many draws are refitted at once. With crossed factors, and where an outer group has many inner ones, the
+rows are put together and refitted one draw after the other. Source:
 Davison & Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from inference_core.infer.outermost import is_within
 from inference_core.rng import RNG
 from inference_core.solvers.lmm.group_counts import SINGULAR, GroupSums
 from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.lmm.lanes import Lanes
+from inference_core.solvers.lmm.nested import NestedDesign
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array
-from inference_core.states.inference import DRAW_RANK_DEFICIENT
+from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT
 
-from .lmer_kernel import CHUNK_PATTERNS, MAX_CHUNK, LmerKernel
+from .lmer_kernel import CHUNK_PATTERNS, MAX_CHUNK, LmerKernel, Refits, standard_errors
 from .whole_groups import WholeGroups
 
 CHUNK_COUNTS = 1 << 20  # counts of one chunk
@@ -50,8 +53,8 @@ class ClusterKernel:
     @property
     def chunk_rows(self) -> int:
         """Draws that one call brings, a power of two."""
-        design = self.base.design
-        if not isinstance(design, GroupDesign):
+        design = self._design
+        if design is None:
             return ONE_BY_ONE
         most = min(MAX_CHUNK, CHUNK_COUNTS // self.groups.J, CHUNK_PATTERNS // design.patterns.U)
         return 1 << max(most, 1).bit_length() - 1
@@ -68,12 +71,12 @@ class ClusterKernel:
     def refit(self, counts: Array) -> Parts:
         """Statistics (b, k), status (b,) and standard errors or None for counts (b, J)."""
         with one_blas_thread():
-            if isinstance(self.base.design, GroupDesign):
-                lanes = self._sums.lanes(self._over_levels(counts), reml=self.base.reml)
-                return self.base.collected(self.base.fits_of_lanes(self.base.design, lanes))
-            return self._one_by_one(
-                self.groups.drawn_rows(np.repeat(np.arange(self.groups.J), row.astype(int))) for row in counts
-            )
+            if self._design is None:
+                return _stacked([self._refit_counts(row) for row in counts])
+            lanes = self._sums.lanes(self._over_levels(counts), reml=self.base.reml)
+            if self._nested is None:
+                return self.base.collected(self.base.fits_of_lanes(self._design, lanes))
+            return self._refit_nested(self._nested, lanes, counts)
 
     def left_out(self, blocks: int | None = None) -> Parts:
         """Refits without each group, or without groups i, i + blocks, i + 2 blocks, .. for each i < blocks."""
@@ -82,30 +85,63 @@ class ClusterKernel:
         parts = []
         for at in range(0, blocks, size):
             absent = np.arange(at, min(at + size, blocks))[:, None] == np.arange(J) % blocks
-            if isinstance(self.base.design, GroupDesign):
+            if self._design is not None:
                 parts.append(self.refit(1.0 - absent))
             else:
                 with one_blas_thread():  # rows go, levels of crossed factors keep their names
-                    parts.append(self._one_by_one((np.flatnonzero(~row[self.groups.codes]), None) for row in absent))
+                    parts += [self._refit_rows(np.flatnonzero(~row[self.groups.codes]), None) for row in absent]
         return _stacked(parts)
 
-    # ---- one grouping factor ------------------------------------------------------------------------------
+    # ---- one grouping factor, and what is nested in it ----------------------------------------------------
+
+    @cached_property
+    def _nested(self) -> NestedDesign | None:
+        """Several factors within these groups."""
+        problem = self.base.problem
+        codes = self.groups.codes
+        if problem.is_one_factor or not all(is_within(term.group, codes) for term in problem.terms):
+            return None
+        return NestedDesign.of(problem.X, problem.terms, codes, self.groups.J, problem.weights)
+
+    @cached_property
+    def _design(self) -> GroupDesign | None:
+        """Whose lanes a draw is; None where draws are refitted one by one."""
+        if self._nested is not None:
+            return self._nested.groups
+        return self.base.design if isinstance(self.base.design, GroupDesign) else None
 
     @cached_property
     def _sums(self) -> GroupSums:
-        assert isinstance(self.base.design, GroupDesign)
-        return GroupSums.of(self.base.design, self.base.problem.y)
+        assert self._design is not None
+        return GroupSums.of(self._design, self.base.problem.y)
+
+    def _refit_nested(self, design: NestedDesign, lanes: Lanes, counts: Array) -> Parts:
+        base = self.base
+        T, beta, sigma, found = design.fit_many(lanes, base.T, tol=base.tol, max_iter=base.max_iter)
+        possible = np.isfinite(lanes.XX).all(axis=(1, 2)) if lanes.XX is not None else np.ones(lanes.size, bool)
+        status = np.where(possible, np.where(found.converged, DRAW_OK, DRAW_NOT_CONVERGED), DRAW_RANK_DEFICIENT)
+        se = None
+        if base.want_se:
+            information = lanes.x_information(found.theta[:, design.tie])
+            se = standard_errors(information, design.groups.x_factor, sigma)
+        samples, codes, errors = base.collected(Refits(T, beta, sigma, status, se))
+        for i in np.flatnonzero(codes == DRAW_NOT_CONVERGED):  # again, from other starts
+            one, code, error = self._refit_counts(counts[i])
+            samples[i], codes[i] = one[0], code[0]
+            if errors is not None and error is not None:
+                errors[i] = error[0]
+        return samples, codes, errors
 
     def _over_levels(self, counts: Array) -> Array:
         """(b, n_levels) counts, 0 for levels without rows."""
         J = self.base.problem.re.blocks[self.groups.block].n_levels
-        if J == self.groups.J:
+        if J == self.groups.J or self._nested is not None:
             return counts
         out = np.zeros((len(counts), J))
         out[:, self.groups.levels] = counts
         return out
 
-    # ---- several grouping factors -------------------------------------------------------------------------
+    # ---- one draw after the other -------------------------------------------------------------------------
 
     @cached_property
     def _basis(self) -> Array:
@@ -114,8 +150,8 @@ class ClusterKernel:
         root = 1.0 if problem.weights is None else np.sqrt(problem.weights)[:, None]
         return np.linalg.qr(problem.X * root)[0]
 
-    def _one_by_one(self, chosen: Iterable[tuple[Array, Array | None]]) -> Parts:
-        return _stacked([self._refit_rows(rows, copies) for rows, copies in chosen])
+    def _refit_counts(self, counts: Array) -> Parts:
+        return self._refit_rows(*self.groups.drawn_rows(np.repeat(np.arange(self.groups.J), counts.astype(int))))
 
     def _refit_rows(self, rows: Array, copies: Array | None) -> Parts:
         """One refit to rows; levels of different copies are different levels."""

@@ -205,7 +205,7 @@ class LmerKernel:
             T[i], beta[i], sigma[i], converged[i] = one.T[0], one.beta[0], one.sigma[0], one.converged[0]
         se = None
         if self.want_se:
-            se = _standard_errors(lanes.x_information(design.theta_inside(T)), design.x_factor, sigma)
+            se = standard_errors(lanes.x_information(design.theta_inside(T)), design.x_factor, sigma)
         return Refits([T], beta, sigma, np.where(possible, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED),
                                                  DRAW_RANK_DEFICIENT), se)  # fmt: skip
 
@@ -226,7 +226,7 @@ class LmerKernel:
         se = None
         if self.want_se:
             information = design.lanes(Y, reml=self.reml).x_information(design.theta_inside(T))
-            se = _standard_errors(information, design.x_factor, sigma)
+            se = standard_errors(information, design.x_factor, sigma)
         return Refits(T, beta, sigma, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED), se)
 
     def collected(self, fits: Refits) -> tuple[Array, Array, Array | None]:
@@ -255,7 +255,7 @@ class LmerKernel:
         return self.statistics([t[None] for t in self.T], self.beta[None], np.array([self.sigma]))[0]
 
 
-def _standard_errors(information: Array, x_factor: Array, sigma: Array) -> Array:
+def standard_errors(information: Array, x_factor: Array, sigma: Array) -> Array:
     """(B, r) of the coefficients: sigma times the root of the diagonal of (X'V^-1X)^-1, back in the units of X."""
     root = np.linalg.inv(x_factor)
     good = np.isfinite(information).all(axis=(1, 2)) & np.isfinite(sigma)

@@ -194,7 +194,7 @@ def _stacks(
     root = np.ones((X.shape[0], 1)) if weights is None else np.sqrt(weights)[:, None]
     effects = [root * (term.Z @ t) for term, t in zip(terms, T, strict=True)]
     rest = root * np.column_stack([X, e])
-    placed = [_positions(term, cluster, J) for term in terms]
+    placed = [level_positions(term, cluster, J) for term in terms]
     local, widths = [place for place, _ in placed], [width for _, width in placed]
     order = np.argsort(cluster, kind="stable")
     sizes = np.bincount(cluster, minlength=J)
@@ -218,7 +218,7 @@ def _stacks(
             yield which, rows, stack, q
 
 
-def _positions(term: Term, cluster: Array, J: int) -> tuple[Array, Array]:
+def level_positions(term: Term, cluster: Array, J: int) -> tuple[Array, Array]:
     """(n,) position of each row's level among the levels of its cluster, and (J,) how many levels there are."""
     levels, code = np.unique(term.group, return_inverse=True)
     home = np.empty(levels.size, dtype=int)

@@ -44,7 +44,7 @@ class GroupDesign:
     @classmethod
     def of(
         cls, X: Array, Z: Array, group: Array, *, n_groups: int | None = None, mask: Array | None = None,
-        weights: Array | None = None, merge: bool = True,
+        weights: Array | None = None, merge: bool = True, z_factor: Array | None = None,
     ) -> GroupDesign:  # fmt: skip
         """Prepare a design.
 
@@ -62,6 +62,8 @@ class GroupDesign:
             Prior weights > 0: Var(e_i) = sigma^2 / w_i.
         merge : bool
             Treat groups with equal cross-products as one pattern.
+        z_factor : (k, k) array, optional
+            Upper triangle to take Z by in place of its own whitening, where entries of T are tied.
         """
         n, p = X.shape
         k = Z.shape[1]
@@ -69,7 +71,7 @@ class GroupDesign:
         root = None if weights is None else np.sqrt(weights)
         Xw, Zw = (X, Z) if root is None else (X * root[:, None], Z * root[:, None])
         Q, R = np.linalg.qr(Xw) if p else (np.zeros((n, 0)), np.zeros((0, 0)))
-        Rz = whitening(Zw, mask)
+        Rz = whitening(Zw, mask) if z_factor is None else z_factor
         Zs = np.ascontiguousarray(solve_triangular(Rz, Zw.T, trans=1, check_finite=False).T)
         group = np.ascontiguousarray(group)
         J = int(group.max()) + 1 if n_groups is None else n_groups
