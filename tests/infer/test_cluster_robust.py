@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from inference_core import load_dataset
+from inference_core import load_dataset, model
 from inference_core.design import build_bundle
 from inference_core.errors import InferenceError
 from inference_core.fit.lmer import fit_lmer
@@ -203,3 +203,23 @@ def crossed(seed=0):
 def test_refused(formula, frame, options, words):
     with pytest.raises(InferenceError, match=words):
         cluster_robust(*fitted(formula, frame), **options)
+
+
+def test_uneven_groups_against_clubsandwich():
+    """R: coef_test(f, vcovCR(f, type), "Satterthwaite") of f <- lmer(Reaction ~ Days + (Days | Subject), u),
+
+    u <- sleepstudy[-c(3, 17, 18, 19, 20, 45, 46, 90, 91, 92), ].
+    """
+    frame = load_dataset("sleepstudy").with_row_index("row", offset=1)
+    frame = frame.filter(~pl.col("row").is_in([3, 17, 18, 19, 20, 45, 46, 90, 91, 92]))
+    m = model("Reaction ~ Days + (Days | Subject)", frame).fit()
+    wanted = {
+        "CR0": ([6.484888771, 1.558611842], [16.91973487, 16.84856331], [5.944872912e-18, 3.182329932e-06]),
+        "CR1S": ([6.692725837, 1.608564481], [16.91973487, 16.84856331], [1.007901557e-17, 4.719206631e-06]),
+        "CR2": ([6.682197805, 1.603235188], [16.91306119, 16.83739125], [9.932453839e-18, 4.544166981e-06]),
+    }
+    for kind, (se, df, p) in wanted.items():
+        table = m.infer(errors=kind).params
+        np.testing.assert_allclose(table["se"], se, rtol=2e-6)  # lme4's optimiser
+        np.testing.assert_allclose(table["df"], df, rtol=1e-6)
+        np.testing.assert_allclose(table["p_value"], p, rtol=5e-5)  # of t^17
