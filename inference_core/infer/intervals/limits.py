@@ -98,7 +98,7 @@ class Material(Frozen):
         return cls(
             draws=draws, observed=observed[columns], columns=columns, p=p, size=size, ordered=OrderedDraws(ordered),
             mean=mean, sd=sd, sd_mcse=sd_mcse,
-            jackknife=None if jackknife is None else np.reshape(jackknife, (len(jackknife), p)).astype(float)[:, columns],
+            jackknife=None if jackknife is None else np.reshape(jackknife, (len(jackknife), p))[:, columns],
             df=df, inflation=float(inflation), pivots=pivots,
             se_observed=None if se_observed is None else np.atleast_1d(np.asarray(se_observed, float))[columns],
         )  # fmt: skip
