@@ -16,6 +16,7 @@ import numpy as np
 from inference_core.states import Array
 
 MAX_PAIRS = 30_000_000  # entries of the sparse map: 12 bytes each for scalar effects
+_DENSE = 0.08  # of J1 q2^2 that the pairs may reach before dense products are the faster ones
 _TABLE = 40_000_000  # entries of a dense (q2, q2) table of positions, of 4 bytes
 _CHUNK = 1 << 22  # numbers in one dense slice of levels
 
@@ -202,7 +203,8 @@ class ProductMap:
 
 def level_map(meetings: Meetings, q2: int, cross: Any) -> LevelMap:
     """The map for these meetings: sparse where they are few."""
-    return (PairMap if meetings.fits else ProductMap).of(meetings, q2, cross)
+    few = meetings.fits and meetings.n_pairs <= _DENSE * meetings.n_levels * q2**2
+    return (PairMap if few else ProductMap).of(meetings, q2, cross)
 
 
 def _upper(k: int) -> list[tuple[int, int]]:

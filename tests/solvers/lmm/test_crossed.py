@@ -25,8 +25,10 @@ SHAPES = [
 def by(way, monkeypatch):
     """Make small models go the way of large ones."""
     if way == "products":
-        monkeypatch.setattr(crossed_map, "MAX_PAIRS", 0)
+        monkeypatch.setattr(crossed_map, "_DENSE", 0.0)
         monkeypatch.setattr(crossed_map, "_CHUNK", 64)
+    if way == "pairs":
+        monkeypatch.setattr(crossed_map, "_DENSE", 1.0)
     if way == "sparse":
         monkeypatch.setattr(crossed, "SPARSE_FROM", 0)
         monkeypatch.setattr(crossed, "SPARSE_SHARE", 2.0)
@@ -46,6 +48,7 @@ def test_deviance_and_gradient_equal_dense_algebra(effects, kind, reml, way, mon
     by(way, monkeypatch)
     dense, ours = pair(draw_crossed(3, effects, kind), reml)
     assert (ours.kernel.plan is not None) == (way == "sparse")
+    assert isinstance(ours.kernel.levels, crossed_map.ProductMap) == (way == "products")
     for scale in (1.0, 1e-4, 1e-9, 0.0):
         theta = scale * np.random.default_rng(1).standard_normal((2, dense.design.n_theta))
         both = dense.take(np.zeros(2, int)).evaluate(theta), ours.take(np.zeros(2, int)).evaluate(theta)
