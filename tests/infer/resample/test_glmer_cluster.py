@@ -25,6 +25,9 @@ MODELS = {
     ),
     "gamma": (dict(formula="time ~ x + (1 | g)", data=frame(), family="gamma", link="log"), frame(), "g"),
     "nested": (dict(formula="count ~ x + (1 | g/batch)", data=NESTED, family="poisson"), NESTED, "g"),
+    "nested without quadrature": (
+        dict(formula="count ~ x + (1 | g/batch)", data=NESTED, family="poisson", n_agq=0), NESTED, "g",
+    ),
 }  # fmt: skip
 
 

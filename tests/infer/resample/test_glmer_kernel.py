@@ -76,6 +76,10 @@ MODELS = {
     "inverse gaussian": dict(formula="wald ~ x + (1 | g)", data=frame(), family="inverse_gaussian", link="log"),
     "negative binomial": dict(formula="spread ~ x + (1 | g)", data=frame(), family="negative_binomial"),
     "crossed": dict(formula="count ~ x + (1 | g) + (1 | h)", data=frame(), family="poisson"),
+    "crossed without quadrature": dict(
+        formula="count ~ x + (1 | g) + (1 | h)", data=frame(), family="poisson", n_agq=0
+    ),
+    "crossed with slopes": dict(formula="hit ~ x + (x | g) + (1 | h)", data=frame(2, 20, 20)),
 }
 
 
