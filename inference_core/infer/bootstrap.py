@@ -92,9 +92,22 @@ def compute_bootstrap_pvalue(
 def compute_jackknife_coefs(spec: ModelSpec, bundle: DataBundle) -> np.ndarray:
     """Coefficients without each row in turn, (n, p): exact, for BCa's acceleration and for jackknife tables.
 
-    NaN rows where the refit does not exist (a row that alone carries a coefficient).
+    Of a mixed model, whose rows belong together, without each group of the outermost factor: (J, p), in the order of
+    its levels. NaN rows where the refit does not exist (a row, or a group, that alone carries a coefficient).
+
+    Raises
+    ------
+    InferenceError
+        A mixed model with crossed factors: no group of rows is independent of the others.
     """
-    return leave_one_out(refit_kernel(spec, bundle, _fit(spec, bundle)))
+    fit = _fit(spec, bundle)
+    if spec.is_lmer and spec.has_random_effects:
+        from .resample.leave_group_out import leave_one_group_out
+
+        return np.asarray(leave_one_group_out(spec, bundle, fit).samples)[:, : bundle.p]
+    if spec.has_random_effects:
+        return open_stream("boot", None, spec, bundle, fit).jackknife()[:, : bundle.p]
+    return leave_one_out(refit_kernel(spec, bundle, fit))
 
 
 def compute_params_bootstrap(

@@ -11,7 +11,7 @@ from inference_core import model
 from inference_core.datasets import load_dataset
 from inference_core.design import build_bundle
 from inference_core.errors import InferenceCoreWarning, InferenceError
-from inference_core.infer.bootstrap import compute_params_bootstrap_mixed
+from inference_core.infer.bootstrap import compute_jackknife_coefs, compute_params_bootstrap_mixed
 from inference_core.infer.resample.leave_group_out import leave_one_group_out
 from inference_core.infer.resample.lmer_cluster import without_groups
 from inference_core.infer.resample.stream import open_stream
@@ -167,6 +167,18 @@ def test_any_factor_can_be_left_out_by_name():
         leave_one_group_out(*m, factor="G")
     inner = leave_one_group_out(*fitted(**MODELS["nested"]), factor="school:class")
     assert len(inner.levels) == nested_frame().select("school", "class").n_unique()
+
+
+def test_the_specified_jackknife_leaves_groups_out_of_mixed_models(sleep):
+    spec, bundle, _ = sleep
+    found = compute_jackknife_coefs(spec, bundle)
+    np.testing.assert_array_equal(found, leave_one_group_out(*sleep).samples[:, :2])
+    counts = pl.DataFrame({"y": np.random.default_rng(0).poisson(3, 60), "g": np.repeat(np.arange(10), 6)})
+    m = model("y ~ 1 + (1 | g)", counts, family="poisson").fit()
+    left = compute_jackknife_coefs(m.spec, m.bundle)
+    assert left.shape == (10, 1)
+    without = model("y ~ 1 + (1 | g)", counts.filter(pl.col("g") != 9), family="poisson").fit()
+    np.testing.assert_allclose(left[9], without.fit_state.coef, atol=1e-3 * np.sqrt(without.fit_state.vcov[0, 0]))
 
 
 def test_levels_without_rows_are_no_groups():
