@@ -5,6 +5,7 @@ Everything shown is a function of the state and the stored draws; nothing here d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,7 @@ class Showing:
             alternative=q.alternative, level=q.conf_level, test_asked=self._null_asked,
             first_resampling=self._introduces(reading),
         )  # fmt: skip
+        situation = replace(situation, scheme=reading.scheme)  # known before the first draw too
         self._situation = situation
         return sentence(situation, self._labels)
 

@@ -275,6 +275,17 @@ def test_a_fit_at_the_boundary_is_said_before_any_draw(sleep):
 # ---- words and code -------------------------------------------------------------------------------------------------
 
 
+def test_before_the_first_draw_and_after_it(sleep):
+    p = bv.bootstrap(sleep, seed=7, worker=SyncWorker())
+    assert "No data set has been simulated yet: press +1" in p.sentence
+    assert p._chart_c.data["invitation"]["text"].tolist() == ["press +1 to draw the first"]
+    axis = [p._chart_c.params[k] for k in ("xlo", "xhi")]
+    p.draw(1)
+    assert p.sentence.endswith("One dot is one slope from one data set that the fitted model made up.")
+    p.draw(100)
+    assert [p._chart_c.params[k] for k in ("xlo", "xhi")] == axis  # no draw moves it
+
+
 def test_a_dot_says_what_it_is(panel):
     panel.state.n_boot = 40
     pieces, dots = panel._chart_c.params["pieces"], panel._chart_c.data["dots"]
