@@ -15,7 +15,7 @@ import numpy as np
 from inference_core.states.base import Array, Frozen
 
 STEPS, CLOSE = 15, 1e-3  # of a standard error
-BISECTIONS, FAR = 30, 1e4
+BISECTIONS, FAR = 30, 128.0  # a limit farther out than so many standard errors is called infinite
 
 # (hypotheses (T,), null values (T,)) -> observed (T,) and drawn (B, T) statistics
 Evaluate = Callable[[Array, Array], tuple[Array, Array]]
@@ -42,6 +42,7 @@ def invert(
     alternative: str,
     n_draws: int,
     identity: int | None = None,
+    ends: bool = False,
 ) -> InvertedLimits:
     """Invert the tests of q numbers.
 
@@ -59,6 +60,9 @@ def invert(
         B, or the number of arrangements.
     identity : int, optional
         The draw that is the data, where all arrangements are tried: it is no critical value.
+    ends : bool
+        Whether null values without a statistic lie outside what the model can be, so that a limit may be where they
+        begin. Otherwise there is no telling where the limit is, and it is infinite.
     """
     q = len(estimate)
     rank = critical_rank(alpha, n_draws, exact=identity is not None)
@@ -72,7 +76,7 @@ def invert(
         return InvertedLimits(lower, upper, mcse[0], mcse[1], settled, 0)
     sides = {"two-sided": (-1, 1), "greater": (-1,), "less": (1,)}[alternative]
     which, side = np.repeat(usable, len(sides)), np.tile(sides, usable.size)
-    search = _Search(evaluate, estimate, se, which, side, alternative == "two-sided", rank)
+    search = _Search(evaluate, estimate, se, which, side, alternative == "two-sided", rank, ends)
     if identity is not None:
         search.set_apart(identity)
     search.run()
@@ -93,14 +97,16 @@ class _Search:
     """T limits at a time, all advanced by the same pass over the draws."""
 
     def __init__(
-        self, evaluate: Evaluate, estimate: Array, se: Array, which: Array, side: Array, both: bool, rank: int
-    ) -> None:
+        self, evaluate: Evaluate, estimate: Array, se: Array, which: Array, side: Array, both: bool, rank: int,
+        ends: bool,
+    ) -> None:  # fmt: skip
         self.evaluate, self.estimate, self.se = evaluate, estimate, se
-        self.which, self.side, self.both = which, side, both
+        self.which, self.side, self.both, self.ends = which, side, both, ends
         self.rank = np.full(len(which), rank)
         self.same: Array | None = None  # (B, T) arrangements that are the data, or as good as
         self.d = np.full(len(which), 2.0)
         self.inside, self.outside = np.zeros(len(which)), np.full(len(which), np.inf)  # brackets of d
+        self.edge = np.zeros(len(which), bool)  # whether there is no statistic at `outside`
         self.mcse = np.zeros(len(which))
         self.settled = np.zeros(len(which), bool)
         self.steps = 0
@@ -133,6 +139,7 @@ class _Search:
                 target = at * c / h
             lost = ~np.isfinite(target) | ~(h > 0)
             never = np.isposinf(c) & np.isfinite(h)  # too many draws have nothing to judge by: no value is rejected
+            never |= (at >= FAR) & (h <= c)
             target = np.where(lost, self._middle(active), target)
             target = np.clip(target, -FAR, FAR)
             done = (np.abs(target - at) < CLOSE) & ~lost
@@ -150,7 +157,8 @@ class _Search:
             draws = np.where(self.same[:, active], -np.inf, draws)
         c, spread = critical_values(draws, self.rank[active], exact=self.same is not None)
         out = ~(h <= c)  # a null model without an estimate counts as outside
-        self.outside[active[out]] = np.minimum(self.outside[active[out]], at[out])
+        nearer = out & (at < self.outside[active])
+        self.outside[active[nearer]], self.edge[active[nearer]] = at[nearer], np.isnan(h[nearer])
         self.inside[active[~out]] = np.maximum(self.inside[active[~out]], at[~out])
         with np.errstate(divide="ignore", invalid="ignore"):
             self.mcse[active] = np.where(h > 0, spread * np.abs(at / h), np.nan)
@@ -175,7 +183,8 @@ class _Search:
             self._gap(active)
             width = self.outside[active] - self.inside[active]
             close = width < CLOSE
-            self.d[active[close]] = self.inside[active[close]]
+            lost = self.edge[active] & (not self.ends)
+            self.d[active[close]] = np.where(lost[close], np.inf, self.inside[active[close]])
             endless = self.inside[active] > FAR
             self.d[active[endless]] = np.inf
             self.settled[active[close | endless]] = True

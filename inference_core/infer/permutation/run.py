@@ -96,13 +96,13 @@ def permutation_tests(
         if fit.is_separated or not fit.converged:
             centre = np.full(len(stream.names), np.nan)  # where the search stopped is no place to look for limits from
         identity = identity_number(stream.arrangements) if exact else None
-        limits = invert(evaluate, centre, se, alpha, alternative, done, identity)
+        limits = invert(evaluate, centre, se, alpha, alternative, done, identity, _ends(stream))
     p = permutation_p(stream.observed, draws.samples, alternative, exact)
     of_p = np.where(np.isnan(p), np.nan, 0.0) if exact or not done else np.sqrt(p * (1.0 - p) / done)
     return PermutationTests(
         estimate=estimate, se=se, statistic=stream.observed, p_value=p, lower=limits.lower, upper=limits.upper,
         mcse={"ci_lower": limits.mcse_lower, "ci_upper": limits.mcse_upper, "p_value": of_p}, draws=draws, exact=exact,
-        notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short, alpha),
+        notes=_notes(spec, bundle, fit, stream, draws, limits, exact, short, alpha, alternative),
     )  # fmt: skip
 
 
@@ -186,6 +186,12 @@ def _held(estimate: Array, se: Array, draws: Array, which: Array, values: Array)
     return (estimate[which] - values) / se[which], draws[:, which]
 
 
+def _ends(stream: PermutationStream) -> bool:
+    """Whether a null value may be one that no model of this link can have."""
+    kernel: Any = stream.kernel
+    return isinstance(kernel, ScoreKernel) and bool(np.isfinite(kernel.problem.family.eta_bounds).any())
+
+
 def _judge_failures(draws: ResamplesState, spec: ModelSpec) -> None:
     done, failed = len(draws.status), draws.n_failed
     if failed <= FAILURE_SHARE * done:
@@ -215,6 +221,7 @@ def _notes(
     exact: bool,
     short: str,
     alpha: float,
+    alternative: str,
 ) -> tuple[str, ...]:
     notes = []
     if exact:
@@ -240,6 +247,12 @@ def _notes(
     if limits.least > alpha * (1.0 + 1e-12) and not short:
         least = f"all arrangements together give no p below {limits.least:.3g}"
         notes.append(f"{least}: they cannot reach level {alpha:.4g}")
+    endless = [
+        name for name, low, high in zip(stream.names, limits.lower, limits.upper, strict=True)
+        if (np.isneginf(low) and alternative != "less") or (np.isposinf(high) and alternative != "greater")
+    ]  # fmt: skip
+    if endless and not short and limits.least <= alpha * (1.0 + 1e-12):
+        notes.append(f"an infinite limit of {', '.join(endless)}: no value on that side is rejected")
     unsettled = [name for name, fine in zip(stream.names, limits.settled, strict=True) if not fine]
     if unsettled:
         notes.append(f"the search for the limits of {', '.join(unsettled)} did not settle")

@@ -31,6 +31,7 @@ from .least_squares import chunk_of, quadratic_form
 
 # A flip whose variance is below this share of the observed one leaves nothing to judge by.
 NOTHING = 1e-12
+QUICK_STEPS = 30  # of a null fit that starts at its neighbour's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,8 +186,11 @@ def _fit_null(
         if family.estimated or family.name == "tdist":
             family, result = fit_with_params(X0, problem.y, family, problem.weights, offset, start=start)
         else:
-            search = solver.irls if quick else solver.maximise
-            result = search(X0, problem.y, family, problem.weights, offset, start=start)
+            data = X0, problem.y, family, problem.weights, offset
+            if quick:
+                result = solver.irls(*data, start=start, max_iter=QUICK_STEPS, check_separation=False)
+            else:
+                result = solver.maximise(*data, start=start)
     except FitError:
         return "its null model has no estimate"
     if result.status != solver.OK:

@@ -240,6 +240,14 @@ def test_score_flips_do_without_an_estimate():
     assert "no limits: the fit itself has no estimate; the p-values need none" in table.notes
 
 
+def test_a_limit_is_infinite_where_no_value_is_rejected():
+    """Eight counts: far out the null model stops having a fit before any value is rejected."""
+    m = model("y ~ x + g", DATA, **POISSON).fit().infer(how="perm", seed=1)
+    g = m.params.row(2, named=True)
+    assert np.isneginf(g["ci_lower"]) and np.isposinf(g["ci_upper"]) and g["p_value"] > 0.05
+    assert any("an infinite limit of" in note and "g[b]" in note for note in m.inference.notes)
+
+
 def test_a_perfect_fit_has_no_test():
     x = np.arange(9.0)
     m = model("y ~ x", {"y": 2 + 3 * x, "x": x}).fit()
