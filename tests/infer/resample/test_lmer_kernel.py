@@ -189,8 +189,8 @@ def test_refusals(sleep):
     with pytest.raises(InferenceError, match="no random effects"):
         plain, rows = build_bundle("Reaction ~ Days", load_dataset("sleepstudy"))
         open_stream("boot", "parametric", plain, rows, fit_lm(plain, rows))
-    for scheme in ("cluster", "residual", "wild"):
-        with pytest.raises(InferenceError, match="family poisson"):
+    for scheme in ("residual", "wild"):
+        with pytest.raises(InferenceError, match="generalized mixed model"):
             open_stream("boot", scheme, replace(spec, family="poisson", link="log"), bundle, fit)
     with pytest.raises(InferenceError, match="standard errors of the model itself"):
         open_stream("boot", "parametric", spec, bundle, fit, errors="CR2")
