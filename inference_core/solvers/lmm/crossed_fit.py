@@ -64,7 +64,7 @@ def fit_crossed(
     best = best_of(tried)
     best = _off_saddles(lanes, best, tol, max_iter)
     ends = np.array([r.deviance[0] for r in tried if r.converged[0]])
-    apart = float(ends.max() - min(ends.min(), best.deviance[0])) if ends.size else 0.0
+    apart = float(np.ptp(ends)) if ends.size else 0.0
     messages = ()
     if apart > SAME_OPTIMUM:
         messages = (
