@@ -64,8 +64,8 @@ def fit_lmer(
     -------
     FitState
         ``theta`` and its names as in lme4; ``u``, ``b`` (q,) by block, level, effect; ``cond_var`` one (J, k, k) array
-        per block; ``criterion`` the REML criterion or -2 log L; ``gradient`` and ``hessian`` of it in theta (for several
-        factors with more than 150 effects the average information stands for the Hessian);
+        per block; ``criterion`` the REML criterion or -2 log L; ``gradient`` and ``hessian`` of it in theta (of
+        several factors with more than 150 effects the average information);
         ``fitted`` conditional on the random effects, ``fitted_marginal`` with them at 0; ``df_resid`` n less every
         parameter.
 
