@@ -148,7 +148,7 @@ class FoldDesign:
         if not fresh and terms is None:
             return LearnedDesign(bundle.X, tuple(block.X_re for block in blocks), bundle.offset)
         assert state is not None
-        own = Columns(self.columns.frame.filter(pl.Series(train)), state.column_levels) if fresh else None
+        own = _Rows(self.columns, train) if fresh and train is not None else None
         values = [self._operand(value, own) for value in self.operands]
         used = state.terms if terms is None else terms
         names, _, _ = name_columns(state.intercept, used, tuple(v.state for v in values))
@@ -159,7 +159,7 @@ class FoldDesign:
             X_re = tuple(self._random_columns(g.parts, own) for g in state.random)
         return LearnedDesign(X, X_re, self._offset(own))
 
-    def _random_columns(self, parts: tuple, own: Columns | None) -> Array:
+    def _random_columns(self, parts: tuple, own: _Rows | None) -> Array:
         made = []
         for part in parts:
             values = [
@@ -169,12 +169,12 @@ class FoldDesign:
             made.append(assemble(part.intercept, part.terms, values, self.bundle.n, len(part.names)))
         return np.concatenate(made, axis=1)
 
-    def _operand(self, value: OperandValue, own: Columns | None) -> OperandValue:
+    def _operand(self, value: OperandValue, own: _Rows | None) -> OperandValue:
         state = value.state
         if own is None or not _looks(state):
             return value
         expression = _expression(state)
-        _, learned = learn(expression, own, own.frame.height)
+        _, learned = learn(expression, own, own.n)
         return apply_operand(replace(state, learned=learned), expression, self.columns, self.bundle.n)
 
     # ---- offsets -------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class FoldDesign:
         assert self.state is not None
         return admit_column(text) if text in self.state.column_kinds else admit(text)
 
-    def _offset(self, own: Columns | None) -> Array | None:
+    def _offset(self, own: _Rows | None) -> Array | None:
         total = self.bundle.offset
         if own is None or self.state is None or total is None:
             return total
@@ -196,7 +196,7 @@ class FoldDesign:
                 continue
             expression = self._offset_expression(saved.text)
             if looks_at_rows(expression):
-                _, learned = learn(expression, own, own.frame.height)
+                _, learned = learn(expression, own, own.n)
                 total = total + self._numbers(expression, learned) - self._numbers(expression, saved.learned)
         return total
 
@@ -206,6 +206,18 @@ class FoldDesign:
         numbers = np.asarray(value, dtype=float)
         check_finite(numbers, expression.text, None)
         return numbers
+
+
+class _Rows:
+    """Some of the rows of a frame, column by column, cut from the values that were read once."""
+
+    def __init__(self, columns: Columns, train: Array) -> None:
+        self.columns, self.train = columns, train
+        self.n = int(np.count_nonzero(train))
+
+    def __call__(self, name: str) -> Array | Factor:
+        value = self.columns(name)
+        return replace(value, codes=value.codes[self.train]) if isinstance(value, Factor) else value[self.train]
 
 
 def looks_at_rows(expression: Expression) -> bool:
