@@ -85,11 +85,12 @@ def compute_profile_inference(
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 4:
         raise InferenceError(f"n_steps={n_steps!r}", "a trace takes a whole number of at least 4 points", "n_steps=20")
     zetas = _grid(int(n_steps), np.sqrt(rise))
+    monitor = Monitor(len(zetas), progress, cancel, verbose, "profile")
     if not spec.has_random_effects:
-        traces, names, estimate, deviance = coefficient_traces(spec, bundle, fit, zetas, _ASKED)
+        traces, names, estimate, deviance = coefficient_traces(spec, bundle, fit, zetas, _ASKED, monitor)
+        monitor.close()
         labels: Sequence[Label] = [Label(FIXED, column=j) for j in range(len(names))]
         return state_of(traces, labels, names, estimate, deviance, level, rise)
-    monitor = Monitor(len(zetas), progress, cancel, verbose, "profile")
     with one_blas_thread():
         if spec.is_lmer:
             surface, labels, names, deviance = _of_lmer(spec, bundle, fit)

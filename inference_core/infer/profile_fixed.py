@@ -6,13 +6,14 @@ import numpy as np
 
 from inference_core.errors import InferenceError
 from inference_core.fit.common import fitted_family
-from inference_core.solvers.glm_profile import profile_glm
+from inference_core.progress import Monitor
+from inference_core.solvers.glm_profile import GlmTraces, profile_glm
 from inference_core.solvers.profile_search import Traces
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 
 def coefficient_traces(
-    spec: ModelSpec, bundle: DataBundle, fit: FitState, zetas: Array, asked: str
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, zetas: Array, asked: str, monitor: Monitor
 ) -> tuple[Traces, tuple[str, ...], Array, float]:
     """Traces of the estimable coefficients, their names and estimates, and the minimum that zeta counts from.
 
@@ -36,21 +37,24 @@ def coefficient_traces(
     beta = fit.coef[kept]
     if spec.is_lm:
         values, slope, middle = _lm(bundle, fit, kept, beta, zetas)
+        cancelled = False
+        monitor.tick(monitor.total)  # a formula: done before anyone could ask to stop
         deviance = -2.0 * fit.loglik
     else:
-        values, slope = _glm(spec, bundle, fit, kept, beta, zetas)
+        found = _glm(spec, bundle, fit, kept, beta, zetas, monitor)
+        values, slope, cancelled = found.beta, found.slope, found.cancelled
         middle = np.full(kept.size, np.nan)  # the vcov is Fisher's, the curve the observed one: left to the neighbours
         deviance = fit.deviance / fit.dispersion
     P = kept.size
     ends, broken = np.full((P, 2), np.inf), np.zeros((P, 2), dtype=bool)
-    out = Traces([], [], [], [], [], ends, broken)
+    out = Traces([], [], [], [], [], ends, broken, cancelled)
     for j in range(P):
         parts = [values[j, 0, ::-1], beta[None], values[j, 1]]
         zeta = np.concatenate([-zetas[::-1], [0.0], zetas])
         curve = np.concatenate([slope[j, 0, ::-1], [middle[j]], slope[j, 1]])
         points = np.concatenate(parts)
         there = np.isfinite(points[:, j])
-        broken[j] = ~there[0], ~there[-1]
+        broken[j] = np.array([~there[0], ~there[-1]]) & (not cancelled)
         out.zeta.append(zeta[there])
         out.value.append(points[there, j])
         out.slope.append(curve[there])
@@ -72,13 +76,15 @@ def _lm(bundle: DataBundle, fit: FitState, kept: Array, beta: Array, zetas: Arra
 
 
 def _glm(
-    spec: ModelSpec, bundle: DataBundle, fit: FitState, kept: Array, beta: Array, zetas: Array
-) -> tuple[Array, Array]:
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, kept: Array, beta: Array, zetas: Array, monitor: Monitor
+) -> GlmTraces:
     weights = bundle.prior_weights
     rows = np.arange(bundle.n) if weights is None else np.flatnonzero(weights > 0)
-    found = profile_glm(
+    def tick(done: int) -> bool:
+        return monitor.tick(done * monitor.total // (2 * kept.size * zetas.size))
+
+    return profile_glm(
         np.ascontiguousarray(bundle.X[np.ix_(rows, kept)]), bundle.y[rows], fitted_family(spec, fit), beta,
         fit.dispersion, zetas, weights=None if weights is None else weights[rows],
-        offset=None if bundle.offset is None else bundle.offset[rows],
+        offset=None if bundle.offset is None else bundle.offset[rows], tick=tick,
     )  # fmt: skip
-    return found.beta, found.slope

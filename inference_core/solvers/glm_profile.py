@@ -28,11 +28,12 @@ class GlmTraces:
     zeta: Array  # (K,) > 0
     beta: Array  # (p, 2, K, p) all coefficients: of the profile of j, below and above the estimate
     slope: Array  # (p, 2, K) d zeta / d value
+    cancelled: bool = False
 
 
 def profile_glm(
     X: Array, y: Array, family: Family, beta: Array, dispersion: float, zetas: Array, *,
-    weights: Array | None = None, offset: Array | None = None,
+    weights: Array | None = None, offset: Array | None = None, tick: Callable[[int], bool] = lambda done: True,
 ) -> GlmTraces:  # fmt: skip
     """Traces of every coefficient through the given zetas.
 
@@ -47,6 +48,8 @@ def profile_glm(
         Held at its estimate; 1 where the family fixes it.
     zetas : (K,) increasing array > 0
     weights, offset : (n,) arrays, optional
+    tick : callable
+        ``tick(i)`` after i of the 2 p K points; false ends the traces where they stand.
     """
     n, p = X.shape
     w = np.ones(n) if weights is None else weights
@@ -67,12 +70,20 @@ def profile_glm(
     out = np.full((2 * p, zetas.size, p), np.nan)
     slopes = np.full((2 * p, zetas.size), np.nan)
     step = max(1, _CHUNK // n)
+    cancelled = False
     for at in range(0, 2 * p, step):
         lanes = slice(at, at + step)
-        ends, multipliers = _march(_Lanes(d[lanes], side[lanes], solve), zetas)
+        count = len(side[lanes])
+
+        def ticked(done: int, before: int = at * zetas.size, count: int = count) -> bool:
+            return tick(before + count * done)
+
+        ends, multipliers, cancelled = _march(_Lanes(d[lanes], side[lanes], solve), zetas, ticked)
         out[lanes] = beta + ends @ root.T
         slopes[lanes] = multipliers / (2.0 * zetas * side[lanes, None])
-    return GlmTraces(zetas, out.reshape(p, 2, zetas.size, p), slopes.reshape(p, 2, zetas.size))
+        if cancelled:
+            break
+    return GlmTraces(zetas, out.reshape(p, 2, zetas.size, p), slopes.reshape(p, 2, zetas.size), cancelled)
 
 
 class _Lanes:
@@ -112,8 +123,8 @@ class _Lanes:
         return True
 
 
-def _march(lanes: _Lanes, zetas: Array) -> tuple[Array, Array]:
-    """Points u (B, K, p) and multipliers (B, K) along zeta, NaN from where a lane is lost on."""
+def _march(lanes: _Lanes, zetas: Array, tick: Callable[[int], bool]) -> tuple[Array, Array, bool]:
+    """Points u (B, K, p) and multipliers (B, K) along zeta, NaN from where a lane is lost; whether it was stopped."""
     B, p = lanes.d.shape
     points, multipliers = np.full((B, zetas.size, p), np.nan), np.full((B, zetas.size), np.nan)
     alive = np.ones(B, dtype=bool)
@@ -126,7 +137,9 @@ def _march(lanes: _Lanes, zetas: Array) -> tuple[Array, Array]:
             alive[lane] = lanes.creep(int(lane), float(zeta))
         good = np.flatnonzero(alive)
         points[good, k], multipliers[good, k] = lanes.u[good], lanes.mu[good]
-    return points, multipliers
+        if not tick(k + 1):
+            return points, multipliers, True
+    return points, multipliers, False
 
 
 def _solve(

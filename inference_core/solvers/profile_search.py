@@ -23,8 +23,7 @@ from .profile_curve import Curve
 _STEP_CAP = 0.5  # largest move of one search coordinate in a Newton step
 _SETTLED = 1e-5  # Newton step, in conditional standard errors, after which what is left is its square
 _NEARLY = 1e-4  # the same where the Hessian is learnt on the way, before one step with the exact one
-_KICKS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])  # how far along a way down a minimum is looked for
-_KICKS = np.concatenate([_KICKS, -_KICKS])
+_KICKS = 0.01 * 2.0 ** np.arange(8)  # how far along a way down, on either side, a minimum is looked for
 _WAYS = 3  # saddles left one after the other
 _RENEW = 10  # iteration that computes a learnt Hessian anew
 _SADDLE = 1e-6  # an eigenvalue below minus this share of the largest is a way down
@@ -308,17 +307,24 @@ class ProfileSearch:
         return at
 
     def _kicked(self, at: _Solved, i: Array, way: Array, which: Array) -> Array:
-        """Lanes i moved along their way down, to where D - mu h is lowest among some distances."""
-        d = way.shape[1]
-        points = at.z[i, None, :] + _KICKS[:, None] * way[:, None, :]
-        lanes = np.repeat(which[i], _KICKS.size)
+        """Lanes i moved along their way down, to the nearest minimum of D - mu h on either side."""
+        d, count = way.shape[1], 2 * _KICKS.size
+        moves = np.concatenate([_KICKS, -_KICKS])
+        points = at.z[i, None, :] + moves[:, None] * way[:, None, :]
+        lanes = np.repeat(which[i], count)
         with np.errstate(over="ignore", invalid="ignore"):
             flat = points.reshape(-1, d)
-            height = self.surface.evaluate(flat, lanes).deviance - np.repeat(at.mu[i], _KICKS.size) * (
+            height = self.surface.evaluate(flat, lanes).deviance - np.repeat(at.mu[i], count) * (
                 self.surface.target(flat, lanes)[0]
             )
-        height = np.where(np.isfinite(height), height, np.inf).reshape(i.size, -1)
-        return points[np.arange(i.size), np.argmin(height, axis=1)]
+        height = np.where(np.isfinite(height), height, np.inf).reshape(i.size, 2, -1)
+        # far off, D - mu h means nothing: the first rise counts, and without one a middling step
+        rises = np.diff(height, axis=2) >= 0
+        first = np.where(rises.any(axis=2), np.argmax(rises, axis=2), 3)
+        found = np.take_along_axis(height, first[:, :, None], axis=2)[:, :, 0]
+        side = np.argmin(found, axis=1)
+        pick = side * _KICKS.size + first[np.arange(i.size), side]
+        return points[np.arange(i.size), pick]
 
     def _newton(self, z: Array, mu: Array, H: Array, which: Array, zeta: Array) -> tuple[_Solved, Array]:
         s = self.surface
