@@ -21,7 +21,7 @@ from .lanes import Lanes
 from .newton import REPLICATE_TOL, Evaluation, NewtonResult, newton
 from .structure import canonical, free_entries, to_matrix, to_theta, whitening
 
-WIDEST = 12  # effects of one outer group: the work grows with their cube, and beyond refits one by one are as fast
+WIDEST = 9  # effects of one outer group: work grows with their cube, and from 10 refits one by one are as fast
 
 
 @dataclass(frozen=True, eq=False)
