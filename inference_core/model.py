@@ -20,7 +20,7 @@ from .fit import fit_model
 from .formula import parse_formula
 from .infer.request import UNSET, check_fit_request, check_infer_request
 from .results import ModelState, Results
-from .states import MeeState
+from .states import JointTestState, MeeState
 
 if TYPE_CHECKING:
     from .infer.cv.stream import FoldStream
@@ -201,6 +201,7 @@ class model(Results):
         scheme: Any = UNSET,
         repeats: Any = UNSET,
         cluster: Any = UNSET,
+        ss_type: Any = UNSET,
         progress: Any = UNSET,
         cancel: Any = UNSET,
         **unknown: Any,
@@ -209,10 +210,11 @@ class model(Results):
 
         Parameters
         ----------
-        how : {"asymp", "boot", "perm", "cv", "profile"}
+        how : {"asymp", "boot", "perm", "cv", "profile", "joint"}
             "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
             or to data simulated from a mixed model (see ``scheme``). "profile": profile likelihood.
             "perm": shuffle or flip signs under the null model of each coefficient, of lm and glm.
+            "joint": one test per term (``m.effects``), or of all rows that were explored together.
             "cv": what each term is worth for prediction, by cross-validation (``m.cv``, ``m.cv_terms``).
         conf_level : float, default 0.95
             Between 0 and 1.
@@ -250,6 +252,8 @@ class model(Results):
             "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and "score_flip" (glm too); None picks by the model, and
             the table names it. Of how="cv" "rows" or "groups": a mixed model holds out whole groups; with scheme="rows"
             it predicts new rows of known groups.
+        ss_type : {"III", "II", "I"}
+            What how="joint" adjusts each term for: all others, balanced; those that do not contain it; those before it.
         repeats : int, default 1
             How many times how="cv" divides the rows.
         verbose : bool
@@ -275,7 +279,7 @@ class model(Results):
             "n_perm": n_perm, "ci_type": ci_type, "seed": seed, "n_jobs": n_jobs, "save_resamples": save_resamples,
             "k": k, "n_steps": n_steps, "verbose": verbose, "threshold": threshold, "profile": profile,
             "holdout_group": holdout_group, "scheme": scheme, "repeats": repeats, "cluster": cluster,
-            "progress": progress, "cancel": cancel,
+            "ss_type": ss_type, "progress": progress, "cancel": cancel,
         }  # fmt: skip
         typed = _given(given) | unknown
         checked = check_infer_request(
@@ -302,8 +306,10 @@ class model(Results):
     @staticmethod
     def _after(state: ModelState, result: InferResult) -> ModelState:
         """The state with what one inference found; what it has nothing to say about stays."""
+        if isinstance(result.mee, JointTestState):
+            return replace(state, joint=result.mee)
         if result.mee is not None:
-            return replace(state, mee=result.mee, resamples=result.resamples)
+            return replace(state, mee=result.mee, resamples=result.resamples, joint=None)
         return replace(
             state, inference=result.params_inference, resamples=result.resamples, profile=result.profile,
             spread=result.varying_spread, cv=result.cv,
@@ -381,7 +387,7 @@ class model(Results):
             state.spec, state.bundle, self._require_fit(state), self.data, what, by=by, effect_scale=effect_scale,
             how=how, weights=weights, p_adjust=p_adjust, comparison=comparison, average_on=average_on,
         )  # fmt: skip
-        self._state = replace(state, mee=mee, last_op="explore")
+        self._state = replace(state, mee=mee, joint=None, last_op="explore")
         return self
 
     def draw_stream(

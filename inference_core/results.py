@@ -10,11 +10,19 @@ import polars as pl
 
 from . import tables
 from .errors import InferenceCoreError, InferenceError
-from .states import CVState, DataBundle, FitState, InferenceState, MeeState, ModelSpec, ResamplesState
+from .states import (
+    CVState,
+    DataBundle,
+    FitState,
+    InferenceState,
+    JointTestState,
+    MeeState,
+    ModelSpec,
+    ResamplesState,
+)
 
 if TYPE_CHECKING:
     from .states.inference import SimulationInferenceState
-    from .states.marginal import JointTestState
     from .states.prediction import PredictionState
     from .states.profile import ProfileState
     from .states.varying import VaryingSpreadState, VaryingState
@@ -32,7 +40,8 @@ class ModelState:
     profile: ProfileState | None = None
     cv: CVState | None = None
     spread: VaryingSpreadState | None = None
-    mee: MeeState | JointTestState | None = None
+    mee: MeeState | None = None
+    joint: JointTestState | None = None
     pred: PredictionState | None = None
     simulations: pl.DataFrame | None = None
     sim_inference: SimulationInferenceState | None = None
@@ -131,9 +140,12 @@ class Results:
     def effects(self) -> pl.DataFrame:
         """What the last ``explore()`` asked for: labels, ``estimate``; after ``infer()`` also ``se`` to ``p_value``.
 
-        Columns of labels come first: ``contrast`` or the focal column, ``term`` for a slope, then the conditions.
+        Columns of labels come first: ``contrast`` or the focal column, ``term`` for a slope, then the conditions. After
+        ``infer(how="joint")`` one row per test: ``term, df1, df2, statistic, p_value``.
         """
         state = self._fitted("effects")
+        if state.joint is not None:
+            return tables.joint_table(state.joint)
         if state.mee is None:
             raise InferenceError("m.effects", "nothing was explored", 'explore("pairwise(group)") first')
         return tables.effects_table(state.mee)
@@ -210,7 +222,8 @@ class Results:
         """The coefficients of each group, fixed effect plus what the group adds: ``group, level, term, estimate``.
 
         After ``infer()`` also ``se, ci_lower, ci_upper`` from the joint prediction variance of fixed and random
-        effects. All on the link scale; effects that do not vary between groups are those of ``params``.
+        effects. All on the link scale; effects that do not vary between groups are those of ``params``. The intervals
+        take the variance components as known: with some ten groups a 95 % interval holds 85 to 90 %.
         """
         from .infer.varying import varying_params
 
@@ -236,7 +249,9 @@ class Results:
         head = f"model({self.formula!r}): {kind}, {rows}"
         if state.fit is None:
             return f"{head}, not fitted"
-        if state.last_op == "explore" and isinstance(state.mee, MeeState):
+        if state.joint is not None:
+            return "\n".join([head, *_joint_lines(state.joint)])
+        if state.last_op == "explore" and state.mee is not None:
             return "\n".join([head, *_effects_lines(state.mee)])
         lines = [head, tables.text_table(self.params), *state.fit.messages]
         if spec.has_random_effects:
@@ -266,6 +281,13 @@ class Results:
     def _require_fit(state: ModelState) -> FitState:
         assert state.fit is not None  # _fitted() has looked
         return state.fit
+
+
+def _joint_lines(joint: JointTestState) -> list[str]:
+    kind = f"type {joint.ss_type}, " if joint.ss_type else ""
+    reference = "chi-square" if joint.test_type == "chi2" else f"F, {joint.ddf} denominators"
+    head = f"joint tests, {kind}{reference}, {joint.errors} errors"
+    return [head, tables.text_table(tables.joint_table(joint)), *joint.notes]
 
 
 def _effects_lines(mee: MeeState) -> list[str]:

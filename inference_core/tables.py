@@ -50,9 +50,14 @@ def params_table(bundle: DataBundle, fit: FitState, inference: InferenceState | 
     return pl.DataFrame(frame)
 
 
-def effects_table(mee: MeeState | JointTestState) -> pl.DataFrame:
+def joint_table(joint: JointTestState) -> pl.DataFrame:
+    """One row per test: ``term, df1, df2, statistic, p_value``; the statistic is F, or chi-square where df2 is inf."""
+    numbers = {name: _column(getattr(joint, name), len(joint.terms)) for name in ("df1", "df2", "statistic", "p_value")}
+    return pl.DataFrame({"term": list(joint.terms), **numbers})
+
+
+def effects_table(mee: MeeState) -> pl.DataFrame:
     """One row per effect: its labels, then ``estimate``; with inference also ``se`` to ``p_value``, as ``params``."""
-    assert isinstance(mee, MeeState)
     m = len(mee.estimate)
     numbers: dict[str, object] = {"estimate": _column(mee.estimate, m)}
     if mee.inference is not None:

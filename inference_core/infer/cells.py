@@ -36,7 +36,8 @@ BUILT = frozenset(
     | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
     | {("fit", "perm", kind) for kind in ("lm", "glm")}
-    | {("explore", how, kind) for how in ("asymp", "boot", "profile") for kind in KINDS}
+    | {("explore", how, kind) for how in ("asymp", "boot", "profile", "joint") for kind in KINDS}
+    | {("fit", "joint", kind) for kind in KINDS}
 )
 
 # What no version will do: a question without an answer, and the way out.

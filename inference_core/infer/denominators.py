@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 from .asymptotic import asymptotic_route
 from .sandwich import CLUSTER_KINDS, KENWARD_ROGER
-from .welch import welch_row_df
+from .welch import welch_joint, welch_row_df
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,16 @@ class RowReference:
     df: Callable[[Array], Array]  # rows (m, p) -> (m,)
     errors: str
     notes: tuple[str, ...] = ()
+    many: Callable[[Array], JointDf] | None = None  # rows together; None: the df of a single row serves all
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether rows are referred to the normal."""
+        return self.many is None and bool(np.all(np.isinf(self.df(np.eye(self.vcov.shape[0])))))
+
+    def joint(self, L: Array) -> JointDf:
+        """Numerator and denominator of the F of all rows of L (m, p), independent ones, together."""
+        return JointDf(len(L), float(self.df(L[:1])[0])) if self.many is None else self.many(L)
 
     def se(self, L: Array) -> Array:
         """(m,) standard errors of ``L b``."""
@@ -54,7 +65,12 @@ def row_reference(
         Errors that this model cannot have.
     """
     vcov, df, notes = asymptotic_route(spec, bundle, fit, errors, data, cluster)
-    return RowReference(np.nan_to_num(vcov), _df_of_rows(spec, bundle, fit, errors, data, cluster, df), errors, notes)
+    single, many = _df_of_rows(spec, bundle, fit, errors, data, cluster, df)
+    return RowReference(np.nan_to_num(vcov), single, errors, notes, many)
+
+
+_Single = Callable[[Array], Array]
+_Many = Callable[[Array], JointDf]
 
 
 def _df_of_rows(
@@ -65,19 +81,22 @@ def _df_of_rows(
     data: pl.DataFrame | None,
     cluster: str | Array | None,
     df: Array | float,
-) -> Callable[[Array], Array]:
+) -> tuple[_Single, _Many | None]:
     if errors in CLUSTER_KINDS and (not spec.has_random_effects or spec.is_lmer):
         from .cluster_robust import cluster_robust
 
-        return cluster_robust(spec, bundle, fit, errors, cluster, data).df
+        robust = cluster_robust(spec, bundle, fit, errors, cluster, data)
+        return robust.df, robust.joint
     if errors == "unequal_var":
-        return lambda L: welch_row_df(spec, bundle, data, L)
+        return lambda L: welch_row_df(spec, bundle, data, L), lambda L: welch_joint(spec, bundle, data, L)
     if spec.is_lmer and np.all(np.isinf(df[np.isfinite(fit.coef)] if isinstance(df, np.ndarray) else df)):
-        return lambda L: np.full(len(L), np.inf)  # a model too large for degrees of freedom has the normal
+        return (lambda L: np.full(len(L), np.inf)), None  # a model too large for degrees of freedom has the normal
     if spec.is_lmer:
         from inference_core.fit.mixed_df import mixed_df
 
         found = mixed_df(spec, bundle, fit)
-        return found.kenward_roger if errors == KENWARD_ROGER else found.satterthwaite
+        if errors == KENWARD_ROGER:
+            return found.kenward_roger, found.kenward_roger_joint
+        return found.satterthwaite, found.satterthwaite_joint
     alike = float(np.asarray(df, float).ravel()[0]) if np.ndim(df) else float(np.asarray(df))
-    return lambda L: np.full(len(L), alike)
+    return (lambda L: np.full(len(L), alike)), None

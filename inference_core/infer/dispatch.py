@@ -57,6 +57,8 @@ def _after_fit(ask: dict[str, Any]) -> InferResult:
         return _profile(ask)
     if ask["how"] == "cv":
         return _cross_validation(ask)
+    if ask["how"] == "joint":
+        return _joint(ask)
     inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
     return InferResult(params_inference=inference, resamples=_draws_of(inference, ask))
 
@@ -93,6 +95,15 @@ def _cross_validation(ask: dict[str, Any]) -> InferResult:
     return InferResult(params_inference=inference, cv=cv)
 
 
+def _joint(ask: dict[str, Any]) -> InferResult:
+    from .joint import joint_contrasts, joint_tests
+
+    model = {name: ask[name] for name in ("spec", "bundle", "fit", "data", "errors", "cluster")}
+    if ask["last_op"] == "explore":
+        return InferResult(mee=joint_contrasts(ask["mee"], **model))
+    return InferResult(mee=joint_tests(**model, ss_type=ask["ss_type"]))
+
+
 _MEE_ARGUMENTS = (
     "how", "mee", "spec", "bundle", "fit", "data", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm",
     "ci_type", "seed", "save_resamples", "scheme", "n_jobs", "verbose", "progress", "cancel", "cluster",
@@ -102,6 +113,8 @@ _MEE_ARGUMENTS = (
 def _after_explore(ask: dict[str, Any]) -> InferResult:
     if ask["how"] == "profile":
         return _profile(ask)
+    if ask["how"] == "joint":
+        return _joint(ask)
     from .mee import infer_mee
 
     mee, resamples = infer_mee(**{name: ask[name] for name in _MEE_ARGUMENTS})
@@ -149,6 +162,7 @@ def dispatch_infer(
     progress: Any = None,
     cancel: Any = None,
     cluster: Any = None,
+    ss_type: str = "III",
 ) -> InferResult:
     """Send a request to the backend that answers it.
 
@@ -170,6 +184,8 @@ def dispatch_infer(
         As in ``profile.compute_profile_inference``.
     n_perm, profile_auto
         Of methods that are not built yet.
+    ss_type : str
+        As in ``joint.joint_tests``.
     k, holdout_group_ids, repeats
         As in ``cv.compute_params_cv_inference``; k None is 10, or as many as there are rows or groups.
     n_boot, ci_type, seed, n_jobs, save_resamples, verbose, scheme, progress, cancel

@@ -117,7 +117,7 @@ def dispatch_params_inference(
     if how not in PARAMS_METHODS:
         raise InferenceError(
             asked=f"a table of parameters by how={how!r}",
-            found=f"tables of parameters come from {', '.join(PARAMS_METHODS)}; a profile is more than a table",
-            remedy="dispatch_infer(how='profile', ...), or model.infer",
+            found=f"tables of parameters come from {', '.join(PARAMS_METHODS)}; how={how!r} is more than a table",
+            remedy=f"dispatch_infer(how={how!r}, ...), or model.infer",
         )
     return PARAMS_METHODS[how](spec=spec, bundle=bundle, fit=fit, ask=ask)

@@ -67,7 +67,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
         "perm": _ALWAYS | _TEST | _LOOP | {"n_perm", "scheme", "save_resamples", "profile"},
         "cv": _ALWAYS | _LOOP | {"k", "holdout_group", "scheme", "repeats"},
         "profile": _ALWAYS | {"n_steps", "threshold", "verbose", "progress", "cancel"},
-        "joint": _ALWAYS | {"errors", "cluster"},
+        "joint": _ALWAYS | {"errors", "cluster", "ss_type"},
     }
 )
 ARGUMENTS = tuple(sorted(frozenset().union(*USES.values())))
@@ -108,6 +108,7 @@ class InferRequest(Frozen):
     profile: bool = False
     holdout_group: str | None = None
     repeats: int = 1
+    ss_type: str = "III"
     scheme: str | None = None
     cluster: Any = None  # a column's name, or a label a row
     progress: Any = None
@@ -119,7 +120,7 @@ class InferRequest(Frozen):
         names = (
             "how", "conf_level", "errors", "null", "alternative", "n_boot", "n_perm", "ci_type", "seed",
             "n_jobs", "save_resamples", "k", "n_steps", "verbose", "threshold", "scheme", "progress",
-            "cancel", "cluster", "repeats",
+            "cancel", "cluster", "repeats", "ss_type",
         )  # fmt: skip
         asked = {name: getattr(self, name) for name in names} | {"profile_auto": self.profile}
         if self.how == "cv" and "k" not in self.given:
@@ -250,6 +251,7 @@ _CHECKS = MappingProxyType(
         "progress": arguments.function,
         "cancel": arguments.event,
         "cluster": arguments.labels,
+        "ss_type": lambda name, value: arguments.word(name, value, ("I", "II", "III")),
     }
 )
 

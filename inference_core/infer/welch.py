@@ -32,6 +32,7 @@ from scipy.linalg import solve_triangular
 
 from inference_core.design.columns import is_text, to_factor
 from inference_core.errors import InferenceError
+from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.solvers.lstsq import expand_square
 from inference_core.states import Array, DataBundle, ModelSpec
 
@@ -121,6 +122,33 @@ def welch_row_df(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None,
     weight = _cell_sums(rows**2, cells.of_row, len(cells.names))
     with np.errstate(invalid="ignore"):
         return satterthwaite_df(weight * variance[:, None], dof)
+
+
+def welch_joint(spec: ModelSpec, bundle: DataBundle, data: pl.DataFrame | None, L: Array) -> JointDf:
+    """Denominator and scale of the F of all rows of L (m, p) together under a variance of its own in every cell.
+
+    With W the inverse of the rows' covariance, a sum of parts S_c of the cells with nu_c degrees of freedom:
+    A = sum [(tr W S_c)^2 + tr (W S_c)^2] / (2 nu_c), F = (Lb)'W(Lb) / (m + 2 A - 6 A / (m + 2)) on m and
+    m (m + 2) / (3 A). One-way it is Welch's (1951) test. Source: Johansen (1980), Biometrika 67.
+    """
+    check_welch(spec, bundle)
+    cells = cells_of(bundle, data)
+    y = bundle.y if bundle.offset is None else bundle.y - bundle.offset
+    variance, dof = _cell_variances(bundle.X_estimable, y, cells)
+    q, r_factor = np.linalg.qr(bundle.X_estimable)
+    rows = L[:, bundle.rank_info.kept] @ solve_triangular(r_factor, q.T)
+    parts = [
+        variance[c] * rows[:, inside] @ rows[:, inside].T
+        for c in range(len(cells.names))
+        for inside in [cells.of_row == c]
+    ]
+    weight = np.linalg.inv(np.sum(parts, axis=0))
+    m = len(L)
+    A = sum(
+        (np.trace(weight @ part) ** 2 + np.trace(weight @ part @ weight @ part)) / (2 * nu)
+        for part, nu in zip(parts, dof, strict=True)
+    )
+    return JointDf(m, float(m * (m + 2) / (3 * A)), float(m / (m + 2 * A - 6 * A / (m + 2))))
 
 
 def satterthwaite_df(parts: Array, dof: Array) -> Array:

@@ -75,19 +75,16 @@ def test_only_what_changed_is_in_the_result():
 
 
 def test_tables_and_cells_agree():
-    assert {how for op, how, _ in BUILT if op == "fit"} == {*PARAMS_METHODS, "profile"}
+    assert {how for op, how, _ in BUILT if op == "fit"} == {*PARAMS_METHODS, "profile", "joint"} == set(HOWS)
     assert {op for op, _, _ in BUILT} == set(AFTER)
 
 
-@pytest.mark.parametrize("how", [h for h in HOWS if h not in (*PARAMS_METHODS, "profile")])
-def test_what_is_not_built_is_refused_here_too(how):
+def test_joint_tests_need_the_data():
     spec, bundle, fit = linear(3)
-    for call in (
-        lambda: dispatch_infer(how=how, last_op="fit", spec=spec, bundle=bundle, fit=fit),
-        lambda: dispatch_params_inference(how=how, spec=spec, bundle=bundle, fit=fit, data=None, conf_level=0.95),
-    ):
-        with pytest.raises(InferenceError, match="not built yet in this version"):
-            call()
+    with pytest.raises(InferenceError, match="give the frame"):
+        dispatch_infer(how="joint", last_op="fit", spec=spec, bundle=bundle, fit=fit)
+    with pytest.raises(InferenceError, match="more than a table"):
+        dispatch_params_inference(how="joint", spec=spec, bundle=bundle, fit=fit, data=None, conf_level=0.95)
 
 
 def test_unknown_words_and_missing_models():
@@ -98,7 +95,7 @@ def test_unknown_words_and_missing_models():
         dispatch_infer(how="asymp", last_op="fit", spec=spec)
     with pytest.raises(InferenceError, match="how='perm' is not built yet"):
         dispatch_infer(how="perm", last_op="fit", spec=make_spec(has_random_effects=True), bundle=bundle, fit=fit)
-    with pytest.raises(InferenceError, match="a profile is more than a table"):
+    with pytest.raises(InferenceError, match="more than a table"):
         dispatch_params_inference(how="profile", spec=spec, bundle=bundle, fit=fit, data=None, conf_level=0.95)
 
 

@@ -15,6 +15,7 @@ from .cross_validation import cross_validation, cross_validation_lmer, leave_one
 from .draws import cluster_bootstrap_refits, residual_wild_bootstrap
 from .effects import contrasts, emmeans
 from .glm import glm_fit
+from .joint import glm_anova, lm_anova, lmer_anova
 from .lm import lm_fit, lm_influence, lm_nulls
 from .mixed import glmer_fit, lmer_fit, ranef
 from .mixed_inference import lm_cluster_robust, lmer_cluster_robust, lmer_df
@@ -57,6 +58,9 @@ ANSWERS = {
     "glmer.fit": glmer_fit,
     "glmer.ranef": ranef,
     "mc.bootmer_parametric": mc_bootmer_parametric,
+    "lm.anova": lm_anova,
+    "glm.anova": glm_anova,
+    "lmer.anova": lmer_anova,
     "emmeans": emmeans,
     "emmeans.contrasts": contrasts,
 }

@@ -12,9 +12,10 @@ from scipy import special
 
 from .answer import Answer
 from .case import Case
+from .joint import joint_values
 from .table import column
 
-LABELS = frozenset({"contrast", "estimate_column", "r_notes", "1"})  # R's spelling of what the rows are
+LABELS = frozenset({"contrast", "estimate_column", "r_notes", "note", "1"})  # R's spelling of what the rows are
 METHODS = {
     "pairwise": "pairwise", "revpairwise": "revpairwise", "trt.vs.ctrl": "treatment", "consec": "sequential",
     "poly": "poly", "eff": "sum",
@@ -41,6 +42,10 @@ def emmeans(case: Case) -> Answer:
     for name, call in zip(case.terms, case.raw["r_call"][1:], strict=True):
         wanted = case.values[name]
         if "joint" in call:
+            if _curved_model(m):
+                apart[name] = "emmeans compares a number one unit above and below its mean; poly() bends between them"
+            else:
+                values[name] = joint_values(m, call, wanted)
             continue
         if "delta =" in call:
             values[name] = _equivalence(m, call, case)
@@ -50,6 +55,10 @@ def emmeans(case: Case) -> Answer:
             values[name] = _answer(m, read_call(call, case), wanted)
     labels = {key for table in case.values.values() for key in table if re.search(r"_(pairwise|poly)$", key)}
     return Answer(values, inputs=LABELS | labels, apart=apart)
+
+
+def _curved_model(m) -> bool:
+    return any(operand.kind == "basis" for operand in m.bundle.design_state.operands)
 
 
 def _curved(call: str, case: Case, m) -> str | None:
