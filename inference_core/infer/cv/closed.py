@@ -178,5 +178,6 @@ def estimable_rows(X_train: Array, X_test: Array, weights: Array | None = None) 
     lost = np.setdiff1d(np.arange(p), kept)
     ties = np.linalg.lstsq(R[:, kept], R[:, lost], rcond=None)[0] if kept.size else np.zeros((0, lost.size))
     gap = np.abs(X_test[:, lost] - X_test[:, kept] @ ties)
-    size = np.abs(X_test[:, lost]) + np.abs(X_test[:, kept]) @ np.abs(ties)
-    return np.all(gap <= RANK_TOL * np.where(size > 0, size, 1.0), axis=1)
+    # In the column's own units: where a row and its tie are both 0, what is left is the rounding of the tie.
+    size = np.abs(X_test[:, lost]) + np.abs(X_test[:, kept]) @ np.abs(ties) + np.linalg.norm(R[:, lost], axis=0)
+    return np.all(gap <= RANK_TOL * size, axis=1)

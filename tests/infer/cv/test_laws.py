@@ -206,6 +206,17 @@ def test_rows_of_an_unseen_level_are_not_scored_and_named():
             assert all(v is not None for v in m.cv_terms["pre"])
 
 
+def test_a_row_alone_in_its_level_takes_no_other_row_with_it():
+    """The slope within a level of one row is never estimable; rows of other levels do not need it."""
+    rng = np.random.default_rng(0)
+    d = pl.DataFrame({"x": rng.normal(size=25), "g": [*np.resize(["a", "b"], 24), "d"], "y": rng.normal(size=25)})
+    folds = np.append(np.arange(24) % 4, 0)
+    for formula in ("y ~ g + x:g", "y ~ g + x:g + bs(x, df = 3)"):
+        m = model(formula, d).fit()
+        state = compute_cv_metrics(m.spec, m.bundle, data=d, folds=folds)
+        np.testing.assert_array_equal(np.isnan(state.oos_predictions), np.arange(25) == 24)
+
+
 def test_an_unseen_baseline_is_no_better_known():
     """Treatment coding would predict it silently as whatever the next level is."""
     rng = np.random.default_rng(0)
