@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from inference_core.errors import InferenceError
+from inference_core.infer.asymptotic import resolve_error_type
+from inference_core.infer.coefficient import resolve_null
 from inference_core.infer.resample.stream import DrawStream
 from inference_core.infer.sandwich import hc3_ratio, sandwich_vcov
 from inference_core.infer.welch import cell_model, check_welch
@@ -168,7 +170,7 @@ def open_permutation_stream(
     scheme: str | None = None,
     seed: int | None = None,
     errors: str = "iid",
-    null: float | Array = 0.0,
+    null: Any = 0.0,
     n_perm: int = 999,
     means: bool = False,
     every: bool = True,
@@ -187,9 +189,9 @@ def open_permutation_stream(
     seed : int, optional
         Draw i is a function of (seed, i). None picks one; the stream tells it.
     errors : str
-        Standard error inside and outside the draws: "iid", "HC0" to "HC4", "unequal_var" (lm).
-    null : float or (p,)
-        The values tested.
+        Standard error inside and outside the draws: "iid", "HC0" to "HC4", "hetero", "unequal_var" (lm).
+    null : float, (p,), or mapping
+        The values tested: one for all, p of them, or by parameter name.
     n_perm : int
         Draws that are wanted: all arrangements are tried where there are no more than these, or than 5,000.
     means : bool
@@ -214,6 +216,7 @@ def open_permutation_stream(
             found="rows of one group belong together; the flips of whole groups are not built yet in this version",
             remedy="how='boot'" if spec.is_lmer else "how='asymp'",
         )
+    null, errors = resolve_null(null, bundle.X_names), resolve_error_type(errors, spec.family)
     scheme = scheme or default_scheme(spec, bundle, null, fit)
     check_scheme(spec, bundle, scheme, errors, null)
     if _route(spec, scheme) == "refits" and (fit.is_separated or not fit.converged):

@@ -336,6 +336,10 @@ def test_streams_say_what_a_draw_is(lm):
         shuffles.response_of(0, "qsec")
     with pytest.raises(InferenceError, match=r"signs_of\(0\)"):
         lm.draw_stream("perm", scheme="score_flip").response_of(0)
+    np.testing.assert_array_equal(
+        lm.draw_stream("perm", null={"wt": -4}, errors="hetero", seed=1).batch(0, 9).samples,
+        lm.draw_stream("perm", null=[0, -4, 0], errors="HC3", seed=1).batch(0, 9).samples,
+    )
     with pytest.raises(InferenceError, match="inside a draw are iid"):
         lm.draw_stream("perm", errors="CR2")
 
