@@ -191,6 +191,22 @@ def test_replicates_are_single_fits():
     np.testing.assert_array_equal(part[1][0], beta[1])  # the same to the last bit, whatever else is in the batch
 
 
+@pytest.mark.parametrize("effects", [(1, 1), (2, 1), (1, 2)])
+def test_replicates_on_the_boundary_find_the_best_of_many_starts(effects):
+    """Responses without random effects: about half of the variances are 0 in each."""
+    d = draw_crossed(19, effects, levels=(25, 10), weighted=False)
+    kernel = CrossedKernel(CrossedDesign.of(d.X, d.terms))
+    Y = np.random.default_rng(20).standard_normal((15, d.y.size))
+    singular = 0
+    found = replicate_crossed(kernel, Y, [0.3 * np.eye(term.k) for term in d.terms])[3]
+    assert found.converged.all()
+    for i, y in enumerate(Y):
+        dense = fit_dense(d.X, d.terms, y)
+        singular += dense.singular
+        assert found.deviance[i] < dense.deviance + 1e-6  # decrement 1e-8 at the last step but one
+    assert singular > 3
+
+
 def test_row_order_and_relabelling_change_nothing():
     d = draw_crossed(15, (2, 1, 1))
     rng = np.random.default_rng(16)
