@@ -20,7 +20,8 @@ from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.solvers.lmm.dense import MAX_Q
 from inference_core.solvers.lmm.profile_setup import Label, ProfileSetup
 from inference_core.solvers.lmm.profile_targets import COR, FIXED, RATIO
-from inference_core.solvers.profile_search import ProfileSearch, Surface
+from inference_core.solvers.profile_search import ProfileSearch
+from inference_core.solvers.profile_surface import Surface
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec, REInfo
 from inference_core.states.profile import ProfileState

@@ -8,7 +8,7 @@ from inference_core.errors import InferenceError
 from inference_core.fit.common import fitted_family
 from inference_core.progress import Monitor
 from inference_core.solvers.glm_profile import GlmTraces, profile_glm
-from inference_core.solvers.profile_search import Traces
+from inference_core.solvers.profile_traces import Traces
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
 

@@ -11,7 +11,7 @@ from inference_core.fit.glmer_problem import glmer_problem
 from inference_core.solvers.glmm.profile_setup import GlmmProfileSetup
 from inference_core.solvers.lmm.profile_setup import Label
 from inference_core.solvers.lmm.profile_targets import SIGMA
-from inference_core.solvers.profile_search import Surface
+from inference_core.solvers.profile_surface import Surface
 from inference_core.states import DataBundle, FitState, ModelSpec
 
 _ROUGH = (

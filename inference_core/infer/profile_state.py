@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from inference_core.errors import InferenceError
 from inference_core.solvers.lmm.profile_setup import Label
 from inference_core.solvers.lmm.profile_targets import COR, RATIO
-from inference_core.solvers.profile_search import Traces
+from inference_core.solvers.profile_traces import Traces
 from inference_core.states import Array
 from inference_core.states.profile import Limits, ProfileState
 

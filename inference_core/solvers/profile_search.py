@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from inference_core.states import Array
 
-from .profile_curve import Curve
+from .profile_steps import descent, joined, learn, solve_each
+from .profile_surface import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height, Surface
+from .profile_traces import Traces, curve_through
 
 _STEP_CAP = 0.5  # largest move of one search coordinate in a Newton step
 _SETTLED = 1e-5  # Newton step, in conditional standard errors, after which what is left is its square
@@ -26,79 +28,13 @@ _NEARLY = 1e-4  # the same where the Hessian is learnt on the way, before one st
 _KICKS = 0.01 * 2.0 ** np.arange(8)  # how far along a way down, on either side, a minimum is looked for
 _WAYS = 3  # saddles left one after the other
 _RENEW = 10  # iteration that computes a learnt Hessian anew
-_SADDLE = 1e-6  # an eigenvalue below minus this share of the largest is a way down
 _SMALLEST = 1 / 64  # share of a zeta step below which a lane is given up
 _MAX_ITER = 25
 _ROUNDS = 6  # of points put between points
 _FINE = 1e-7  # what the curve may be off, in standard errors
 _NEAREST = 0.6  # zeta below which no limit is read: the level there is 45 %
 
-FREE, EMPTY, TIED_BELOW, TIED_ABOVE, UNKNOWN = 0, 1, 2, 3, 4  # where an estimate stands in the range of its target
-
 Tick = Callable[[int], bool]
-
-
-class Height(NamedTuple):
-    """A deviance at B points of d coordinates."""
-
-    deviance: Array  # (B,)
-    gradient: Array  # (B, d)
-    hessian: Array | None  # (B, d, d); None where it is costly and was not asked for
-
-
-class Surface(Protocol):
-    """A deviance and P targets; a point belongs to the lane of one target, whose coordinates may be its own."""
-
-    deviance: float  # the minimum
-    optimum: Array  # (P, d) the minimum, in the coordinates of each target's lanes
-    curvature: Array  # (P, d, d) Hessian there
-    estimate: Array  # (P,) targets at the minimum, as reported
-    edge: Array  # (P,) FREE, EMPTY, TIED_BELOW, TIED_ABOVE or UNKNOWN
-    unit: Array  # (P,) what one unit of a target is when reported
-    reach: Array  # (P,) a factor of the largest Newton step
-    positive: Array  # (P,) bool: SDs, whose range ends at 0
-    between: Callable[[], None]  # called between the batches of a long evaluation
-
-    def evaluate(self, z: Array, which: Array, exact: bool = False) -> Height:
-        """The deviance at z (B, d) in the coordinates of targets ``which`` (B,); its Hessian if cheap or ``exact``."""
-        ...
-
-    def target(self, z: Array, which: Array) -> tuple[Array, Array, Array]:
-        """Value (B,), gradient (B, d) and Hessian (B, d, d) of the targets themselves."""
-        ...
-
-    def report(self, z: Array, which: Array) -> Array:
-        """(B, P) every target at z, as reported."""
-        ...
-
-    def off_edge(self, j: int) -> Array:
-        """(d,) direction off the edge on which target j stands, scaled so that D = D_min + zeta^2 at zeta times it."""
-        ...
-
-    def boundary(self, j: int, side: int) -> float:
-        """Deviance of the best fit at the end of target j's range on that side; inf where the range has no end."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Traces:
-    """Signed zetas and values of P targets: one entry of each list per target, points in order of zeta."""
-
-    zeta: list[Array]  # (points,)
-    value: list[Array]  # (points,)
-    slope: list[Array]  # (points,) d zeta / d value; NaN where it is not known
-    bend: list[Array]  # (points,) d2 value / d zeta2; NaN where it is not known
-    others: list[Array]  # (points, P) every target along the trace, as reported
-    ends: Array  # (P, 2) zeta at the boundary below and above, infinite where the trace did not meet one
-    broken: Array  # (P, 2) bool: the search failed before the last zeta
-    cancelled: bool = False  # stopped from outside: traces end where they stood
-    positive: Array | None = None  # (P,) bool: SDs
-
-    def curve(self, j: int) -> Curve | None:
-        """The trace of target j, with the bounds of its range where it meets them; None of fewer than two points."""
-        positive = self.positive is not None and bool(self.positive[j])
-        with np.errstate(divide="ignore"):
-            return _curve(self.zeta[j], self.value[j], 1.0 / self.slope[j], self.bend[j], self.ends[j], positive)
 
 
 class _Point(NamedTuple):
@@ -250,7 +186,7 @@ class ProfileSearch:
         """Try to bring lanes ``go`` to zeta; which ones arrived."""
         ahead = zeta - lanes.zeta[go]
         h = ahead[:, None]
-        old, turn = _joined(lanes.z[go], lanes.mu[go]), _joined(lanes.dz[go], lanes.dmu[go])
+        old, turn = joined(lanes.z[go], lanes.mu[go]), joined(lanes.dz[go], lanes.dmu[go])
         guess = old + h * (turn + h * (lanes.bend[0, go] + h * lanes.bend[1, go]))
         at = self._solve(guess[:, :-1], guess[:, -1], lanes.H[go], lanes.target[go], np.full(go.size, zeta))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -258,8 +194,8 @@ class ProfileSearch:
             ok = at.ok & ((value - lanes.value[go]) * lanes.side[go] > 0)
         good, h = go[ok], h[ok]
         # the cubic through both points with both tangents, about the new one
-        new = _joined(at.dz[ok], at.dmu[ok])
-        lag, turn = (old[ok] - _joined(at.z[ok], at.mu[ok]) + new * h) / h**2, (new - turn[ok]) / h
+        new = joined(at.dz[ok], at.dmu[ok])
+        lag, turn = (old[ok] - joined(at.z[ok], at.mu[ok]) + new * h) / h**2, (new - turn[ok]) / h
         lanes.bend[0, good], lanes.bend[1, good] = 3.0 * lag - turn, (2.0 * lag - turn) / h
         lanes.bend[:, go[~ok]] = 0.0
         lanes.z[good], lanes.mu[good], lanes.zeta[good], lanes.value[good] = at.z[ok], at.mu[ok], zeta, value[ok]
@@ -342,7 +278,7 @@ class ProfileSearch:
             if at.hessian is not None:
                 out.H[i] = at.hessian
             elif iteration:
-                _learn(out.H, i, out.z[i] - before[0, i], at.gradient - before[1, i])
+                learn(out.H, i, out.z[i] - before[0, i], at.gradient - before[1, i])
             learnt |= at.hessian is None
             before[0, i], before[1, i] = out.z[i], at.gradient
             move, bad = self._move(out, i, at, which, zeta)
@@ -383,7 +319,7 @@ class ProfileSearch:
         r[:, :d, 0] = at.gradient - mu[:, None] * g
         r[:, d, 0] = at.deviance - (s.deviance + zeta[i] ** 2)
         r[:, d, 1] = 2.0 * zeta[i]  # how the solution moves with zeta
-        step = _solve_each(J, r)
+        step = solve_each(J, r)
         bad = ~np.all(np.isfinite(step), axis=(1, 2))
         step[bad] = 0.0
         move = step[:, :, 0]
@@ -398,7 +334,7 @@ class ProfileSearch:
     def _way_down(self, out: _Solved, i: Array, which: Array) -> Array:
         """(len(i), d) unit direction along which D falls with the target held; zeros at a minimum."""
         _, g, Hh = self.surface.target(out.z[i], which[i])
-        return _descent(out.H[i] - out.mu[i, None, None] * Hh, g)
+        return descent(out.H[i] - out.mu[i, None, None] * Hh, g)
 
     # ---- between the points --------------------------------------------------------------------------------
 
@@ -429,7 +365,7 @@ class ProfileSearch:
         """Signed zetas in the middle of intervals of target j that its curve does not know well enough."""
         zeta, value, slope, bend = self._trace(lanes, j)
         ends = np.array([np.inf if lanes.alive[i] else lanes.end[i] for i in (j, j + self.size)])
-        curve = _curve(zeta, value, slope, bend, ends, bool(self.surface.positive[j]))
+        curve = curve_through(zeta, value, slope, bend, ends, bool(self.surface.positive[j]))
         if curve is None:
             return np.zeros(0)
         z = curve.zeta
@@ -494,66 +430,9 @@ class ProfileSearch:
         return out
 
 
-def _curve(
-    zeta: Array, value: Array, slope: Array, bend: Array, ends: Array, positive: bool
-) -> Curve | None:
-    """The curve through a trace and, where it met them, the ends (2,) of the range of an SD or a correlation."""
-    squared, bounds = False, (0.0 if positive else -1.0, 1.0)
-    if 0.0 < ends[0] < np.inf and (not zeta.size or -ends[0] < zeta[0] - 1e-9):
-        zeta, value = np.append(-ends[0], zeta), np.append(bounds[0], value)
-        slope, bend = np.append(np.nan, slope), np.append(np.nan, bend)
-        squared = positive
-    if 0.0 < ends[1] < np.inf and ends[1] > zeta[-1] + 1e-9:
-        zeta, value = np.append(zeta, ends[1]), np.append(value, bounds[1])
-        slope, bend = np.append(slope, np.nan), np.append(bend, np.nan)
-    if zeta.size < 2 or not np.isfinite(slope).any() or not np.all(np.diff(value) > 0):
-        return None
-    return Curve(zeta, value, slope, bend, squared)
-
-
 def _insert(points: list[_Point], found: _Point, origin: _Point, side: int) -> None:
     """Put a point in its place if its value lies between its neighbours'."""
     i = sum(p.zeta < found.zeta for p in points)
     before = points[i - 1] if i else origin
     if side * (found.value - before.value) > 0 and (i == len(points) or side * (points[i].value - found.value) > 0):
         points.insert(i, found)
-
-
-def _joined(z: Array, mu: Array) -> Array:
-    return np.concatenate([z, mu[:, None]], axis=1)
-
-
-def _solve_each(J: Array, r: Array) -> Array:
-    """Solutions (B, k, m) of J x = r; NaN where J is not finite or singular."""
-    finite = np.all(np.isfinite(J), axis=(1, 2)) & np.all(np.isfinite(r), axis=(1, 2))
-    if not finite.all():
-        J = np.where(finite[:, None, None], J, np.eye(J.shape[1]))
-    try:
-        x = np.linalg.solve(J, r)
-    except np.linalg.LinAlgError:  # an exactly singular lane spoils the stack; the least-squares step serves it
-        x = np.stack([np.linalg.lstsq(a, b, rcond=1e-13)[0] for a, b in zip(J, np.nan_to_num(r), strict=True)])
-    x[~finite] = np.nan
-    return x
-
-
-def _learn(H: Array, i: Array, moved: Array, change: Array) -> None:
-    """The symmetric rank-one update of H[i] by how the gradient changed over a step (Nocedal & Wright 2006, 6.2)."""
-    gap = change - np.einsum("bij,bj->bi", H[i], moved)
-    size = np.einsum("bi,bi->b", gap, moved)
-    good = np.abs(size) > 1e-8 * np.linalg.norm(gap, axis=1) * np.linalg.norm(moved, axis=1)
-    at = i[good]
-    H[at] += gap[good, :, None] * gap[good, None, :] / size[good, None, None]
-
-
-def _descent(lagrangian: Array, gradient: Array) -> Array:
-    """(B, d) unit direction along which D falls with the target held; zeros at a minimum."""
-    out = np.zeros(gradient.shape)
-    if not np.all(np.isfinite(lagrangian)):
-        return out
-    size = np.linalg.norm(gradient, axis=1)
-    unit = gradient / np.maximum(size, 1e-300)[:, None]
-    off = np.eye(gradient.shape[1]) - unit[:, :, None] * unit[:, None, :]
-    w, U = np.linalg.eigh(off @ lagrangian @ off)
-    down = w[:, 0] < -_SADDLE * np.abs(w).max(axis=1)
-    out[down] = U[down, :, 0]
-    return out

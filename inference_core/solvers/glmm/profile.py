@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from inference_core.solvers.lmm.profile_targets import COR, FIXED, RATIO, Targets, away_from_edge
-from inference_core.solvers.profile_search import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height
+from inference_core.solvers.profile_surface import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height
 from inference_core.states import Array
 
 from .problem import Problem
@@ -25,7 +25,7 @@ Boundary = Callable[[int, int], float]
 
 
 class GlmmSurface:
-    """The deviance around its minimum; see ``profile_search.Surface``.
+    """The deviance around its minimum; see ``profile_surface.Surface``.
 
     Parameters
     ----------

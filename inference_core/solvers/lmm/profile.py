@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from inference_core.solvers.profile_search import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height
+from inference_core.solvers.profile_surface import EMPTY, FREE, TIED_ABOVE, TIED_BELOW, UNKNOWN, Height
 from inference_core.states import Array
 
 from .held import Kernel, held_deviance
@@ -23,7 +23,7 @@ Boundary = Callable[[int, int], float]  # (target, side) -> deviance of the best
 
 
 class LmmSurface:
-    """The ML deviance around its minimum; see ``profile_search.Surface``.
+    """The ML deviance around its minimum; see ``profile_surface.Surface``.
 
     Parameters
     ----------
