@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -118,7 +119,12 @@ def _results(plan: Plan, n_jobs: int) -> Iterator[list[FoldBatch]]:
     from joblib import Parallel, delayed
 
     results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in tasks)
-    yield from results
+    try:
+        yield from results
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tasks that a cancelled run leaves undone: its state says so
+            results.close()
 
 
 # ---- least squares -----------------------------------------------------------------------------------------
