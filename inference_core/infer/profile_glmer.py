@@ -8,6 +8,7 @@ import numpy as np
 
 from inference_core.errors import InferenceError
 from inference_core.fit.glmer_problem import glmer_problem
+from inference_core.solvers.glmm.fit import THETA_MAX
 from inference_core.solvers.glmm.profile_setup import GlmmProfileSetup
 from inference_core.solvers.lmm.profile_setup import Label
 from inference_core.solvers.lmm.profile_targets import SIGMA
@@ -29,7 +30,7 @@ def glmer_surface(
     Raises
     ------
     InferenceError
-        A fit whose estimates are not finite or did not converge.
+        A fit whose estimates are not finite or did not converge; a negative binomial without spread of its own.
     """
     from .profile import label_name
 
@@ -37,6 +38,13 @@ def glmer_surface(
     if not fit.converged or fit.is_separated:
         raise InferenceError(
             asked, "the fit did not converge, so there is no minimum to profile from", "simplify the model"
+        )
+    if spec.family.startswith("negative_binomial") and fit.family_params and fit.family_params[0] > 0.99 * THETA_MAX:
+        raise InferenceError(
+            asked,
+            f'theta has no finite estimate: "{bundle.y_name}" spreads no more than a Poisson, so the deviance has '
+            "no minimum to profile from",
+            "family='poisson'",
         )
     problem = glmer_problem(spec, bundle, n_agq=1 if fit.n_agq is None else fit.n_agq)
     solver = problem.solver

@@ -253,3 +253,12 @@ def test_refused():
     frame = pl.DataFrame({"y": y, "x": y + np.tile(np.linspace(0, 0.5, 20), 2), "g": np.tile(list("abcde"), 8)})
     with pytest.raises(InferenceError, match="did not converge"):
         profile("y ~ x + (1 | g)", frame, "binomial")
+
+
+def test_a_negative_binomial_without_spread_is_refused():
+    rng = np.random.default_rng(3)
+    x, g = rng.normal(size=90), rng.integers(0, 8, 90)
+    frame = pl.DataFrame({"y": rng.binomial(6, expit(-0.2 * x)).astype(float), "x": x, "g": g.astype(str)})
+    with pytest.raises(InferenceError, match="family='poisson'"):
+        profile("y ~ x + (1 | g)", frame, "negative_binomial")
+    assert np.isfinite(profile("y ~ x + (1 | g)", frame, "poisson").ci["x"]).all()
