@@ -256,6 +256,10 @@ class model(Results):
             What how="joint" adjusts each term for: all others, balanced; those that do not contain it; those before it.
         repeats : int, default 1
             How many times how="cv" divides the rows.
+        n_steps : int, default 20
+            Points of each trace of a profile, beside its limits; mixed models get more where a trace bends.
+        threshold : float, optional
+            Rise of the deviance at the limits of a profile, in place of the chi-square quantile of ``conf_level``.
         verbose : bool
             Show a progress bar.
         progress, cancel
