@@ -119,10 +119,10 @@ class _Search:
         """
         everyone = np.arange(len(self.which))
         self.same = np.ones(1, bool)
-        for d in (1.37, 2.71):  # two values that nothing else ties at
+        for d in (1.37, 2.71):  # to tie at both to six digits is no chance, and rounding may have eaten the rest
             self.d[:] = d
             observed, draws = self._statistics(everyone)
-            self.same = self.same & (np.abs(draws - observed) <= 1e-9 * np.abs(observed))
+            self.same = self.same & (np.abs(draws - observed) <= 1e-6 * np.abs(observed))
         self.same[identity] = True
         self.rank -= self.same.sum(0) - 1
         self.d[:] = np.where(self.rank >= 1, 2.0, np.inf)

@@ -33,7 +33,9 @@ from .hypotheses import Hypothesis
 CHUNK_VALUES, CHUNK_DRAWS = 1 << 19, 256
 # A residual sum of squares below this share of the total is taken again from the residuals: the difference lost digits.
 SMALL, NOTHING = 1e-4, 1e-24
+PERFECT = 1e-30  # of the squared response: what is left of it is rounding
 N0, N1, ALPHA, BETA, GAMMA = range(5)  # what a draw leaves behind for one hypothesis
+KEPT = 5
 
 
 def chunk_of(m: int) -> int:
@@ -55,6 +57,7 @@ class Problem(Frozen):
     root: Array  # (m,) sqrt(w), the column of ones
     scores: Array  # (r,) basis' target
     residual: Array  # (m,)
+    centre: float  # the mean of y, where the design absorbs a constant; else 0
 
     @classmethod
     def of(cls, X: Array, y: Array, weights: Array | None, offset: Array | None) -> Problem:
@@ -63,10 +66,15 @@ class Problem(Frozen):
         design = X * root[:, None]
         target = (y if offset is None else y - offset) * root
         basis, r_factor = np.linalg.qr(design)
-        scores = basis.T @ target
-        residual = target - basis @ scores
-        residual -= basis @ (basis.T @ residual)  # once more: the residual's own rounding, not y's
-        return cls(design, basis, r_factor, target, root, scores, residual)
+        ones = basis.T @ root
+        centre = 0.0
+        if np.linalg.norm(ones) >= (1.0 - 1e-12) * np.linalg.norm(root):  # the design absorbs a constant
+            centre = float(root @ target / (root @ root))
+        around = target - centre * root  # a large mean of y must not cost the residuals their digits
+        inside = basis.T @ around
+        residual = around - basis @ inside
+        residual -= basis @ (basis.T @ residual)  # once more: the residual's own rounding
+        return cls(design, basis, r_factor, target, root, inside + centre * ones, residual, centre)
 
     @property
     def m(self) -> int:
@@ -105,6 +113,7 @@ class LeastSquaresKernel(Frozen):
     per_value: Array  # (q, 2): g = per_value[0] + per_value[1] * theta
     tested: tuple[Array, ...]  # U (r, k) of each
     scale: Array  # (q,) L b = scale * G'X b, for k = 1
+    estimate: Array  # (q,) L b, for k = 1; else 0
     mean: Array  # (q,) what the mean taken out of the response adds to G'Pv
     weights: Array | None  # (m, q) d of the standard errors; None: classical
     cells: CellErrors | None
@@ -112,7 +121,7 @@ class LeastSquaresKernel(Frozen):
     observed: Array  # (q,) statistics of the data
     observed_se: Array  # (q,) NaN for k > 1
     shuffled: bool
-    keep_parts: bool = False  # refit() then returns the five numbers of each draw instead of t*
+    keep_parts: bool = False  # refit() then returns t* and the five numbers of each draw
 
     @property
     def n(self) -> int:
@@ -122,7 +131,7 @@ class LeastSquaresKernel(Frozen):
     @property
     def p(self) -> int:
         """Statistics per draw."""
-        return (5 if self.keep_parts else 1) * len(self.hypotheses)
+        return (1 + KEPT if self.keep_parts else 1) * len(self.hypotheses)
 
     @property
     def chunk_rows(self) -> int:
@@ -132,23 +141,34 @@ class LeastSquaresKernel(Frozen):
     def refit(self, arrangements: Array) -> tuple[Array, Array, Array | None]:
         """(t* (b, q), status (b,), se* (b, q)) of arrangements (b, m): row numbers, or signs.
 
-        With ``keep_parts`` the first is (b, 5 q), read by :meth:`statistics`.
+        With ``keep_parts`` the first is (b, 6 q), read by :meth:`at_null_value` and :meth:`statistics`.
         """
+        points = (self.at_null, self.at_estimate) if self.keep_parts else (self.at_null,)
         with one_blas_thread():
-            parts = self.parts(arrangements, slopes=self.keep_parts)
+            found = self._parts(arrangements, points)
         status = np.full(len(arrangements), DRAW_OK, np.int8)
+        t, se = _ratio(found[0][:, N0], found[0][:, ALPHA])
         if self.keep_parts:
-            return parts.reshape(-1, parts.shape[2]).T, status, None
-        t, se = _ratio(parts[:, N0], parts[:, ALPHA])
+            kept = np.concatenate([t[:, None], found[1]], axis=1)
+            return kept.reshape(-1, kept.shape[2]).T, status, None
         return t.T, status, (se * self.scale[:, None]).T
+
+    @property
+    def at_estimate(self) -> Array:
+        """(q,) g of the estimates: limits are near them, and squares are best taken where they are small."""
+        return self.per_value[:, 0] + self.per_value[:, 1] * self.estimate
+
+    def at_null_value(self, kept: Array) -> Array:
+        """(B, q) t* from what ``refit`` left behind."""
+        return np.ascontiguousarray(kept.reshape(len(kept), len(self.hypotheses), 1 + KEPT)[:, :, 0])
 
     def statistics(self, kept: Array, which: Array, values: Array) -> tuple[Array, Array]:
         """Observed (T,) and drawn (B, T) t-values of hypotheses ``which`` at other null values (T,).
 
-        ``kept`` (B, 5 q) are the numbers that ``refit`` left behind.
+        ``kept`` (B, 6 q) are the numbers that ``refit`` left behind.
         """
-        parts = kept.reshape(len(kept), len(self.hypotheses), 5)[:, which]
-        g = self.per_value[which, 0] + self.per_value[which, 1] * values - self.at_null[which]
+        parts = kept.reshape(len(kept), len(self.hypotheses), 1 + KEPT)[:, which, 1:]
+        g = self.per_value[which, 1] * (values - self.estimate[which])
         square = parts[:, :, ALPHA] + 2.0 * g * parts[:, :, BETA] + g**2 * parts[:, :, GAMMA]
         t, _ = _ratio(parts[:, :, N0] + g * parts[:, :, N1], np.maximum(square, 0.0))
         null = np.array([self.hypotheses[j].value[0] for j in which])
@@ -159,20 +179,26 @@ class LeastSquaresKernel(Frozen):
         vector = self.vectors[self.base[j]]
         return vector if self.slope[j] < 0 else vector + self.at_null[j] * self.vectors[self.slope[j]]
 
-    def parts(self, arrangements: Array, slopes: bool = True) -> Array:
-        """(q, 5, b): numerator, its slope in g, squared denominator, and its slopes, at the null value."""
+    def _parts(self, arrangements: Array, points: tuple[Array, ...]) -> list[Array]:
+        """(q, 5, b) at each of some g (q,): numerator, its slope in g, squared denominator, and its slopes."""
+        slopes = self.keep_parts
         needed = sorted({*self.base, *(s for j, s in enumerate(self.slope) if s >= 0 and (slopes or self.at_null[j]))})
         place = {v: i for i, v in enumerate(needed)}
         moved = self._arrange(self.vectors[needed], arrangements)
         inside = self.problem.basis.T @ moved.transpose(0, 2, 1)  # (v, r, b)
         left = None if self.weights is None else self._residuals(moved, inside)
-        out = np.zeros((len(self.hypotheses), 5, len(arrangements)))
+        return [self._parts_at(g, place, moved, inside, left) for g in points]
+
+    def _parts_at(
+        self, points: Array, place: dict[int, int], moved: Array, inside: Array, left: Array | None
+    ) -> Array:
+        out = np.zeros((len(self.hypotheses), KEPT, moved.shape[1]))
         for j, hypothesis in enumerate(self.hypotheses):
             at, along = place[self.base[j]], place.get(self.slope[j], -1)
             if hypothesis.k > 1:
                 out[j, N0], out[j, ALPHA] = self._quadratic(j, moved[at], inside[at], left, at), 1.0
                 continue
-            g = self.at_null[j]
+            g = points[j]
             u = self.tested[j][:, 0]
             here = inside[at] if along < 0 or not g else inside[at] + g * inside[along]
             out[j, N0] = u @ here + self.mean[j]
@@ -225,8 +251,9 @@ class LeastSquaresKernel(Frozen):
         d = self.weights[:, j]
         here = left[at] if along < 0 or not g else left[at] + g * left[along]
         out[ALPHA] = here**2 @ d
-        spread = self.exchanged(j)
+        spread = self.vectors[self.base[j]]
         if along >= 0:
+            spread = spread + g * self.vectors[self.slope[j]]
             out[BETA] = (here * left[along]) @ d
             out[GAMMA] = left[along] ** 2 @ d
         out[ALPHA][out[ALPHA] <= NOTHING * float(spread @ spread) * d.max()] = 0.0
@@ -313,6 +340,10 @@ def least_squares_kernel(
     kernel = LeastSquaresKernel(
         problem=problem, hypotheses=tuple(hypotheses), **exchanged, tested=tuple(u for u, _ in geometry),
         scale=np.array([s[0, 0] if h.k == 1 else np.nan for h, (_, s) in zip(hypotheses, geometry, strict=True)]),
+        estimate=np.array([
+            float(s[0, 0] * (u[:, 0] @ problem.scores)) if h.k == 1 else 0.0
+            for h, (u, s) in zip(hypotheses, geometry, strict=True)
+        ]),
         weights=weights, cells=cells, inflation=inflation, observed=observed, observed_se=se,
         shuffled=isinstance(arrangements, Shuffles),
     )  # fmt: skip
@@ -324,11 +355,8 @@ def _exchanged(problem: Problem, hypotheses: list[Hypothesis], geometry: list, s
     vectors, base, slope = [problem.residual], [], []
     q = len(hypotheses)
     at_null, per_value, mean = np.zeros(q), np.zeros((q, 2)), np.zeros(q)
-    centre = 0.0
+    centre = problem.centre
     if scheme == "y":
-        ones = problem.basis.T @ problem.root
-        if np.linalg.norm(ones) >= (1.0 - 1e-12) * np.linalg.norm(problem.root):  # the design absorbs a constant
-            centre = float(problem.root @ problem.target / (problem.root @ problem.root))
         vectors = [problem.target - centre * problem.root]
     for j, (h, (u, s)) in enumerate(zip(hypotheses, geometry, strict=True)):
         if scheme == "y":
@@ -402,7 +430,7 @@ def _observed(
         e = problem.target - cells.basis @ (cells.basis.T @ problem.target)
     statistic, se = np.full(len(hypotheses), np.nan), np.full(len(hypotheses), np.nan)
     scatter = float(e @ e)
-    if scatter <= NOTHING * float(problem.target @ problem.target):
+    if scatter <= PERFECT * float(problem.target @ problem.target):
         return statistic, se  # a perfect fit: nothing to judge by
     for j, (h, (u, s)) in enumerate(zip(hypotheses, geometry, strict=True)):
         away = u.T @ problem.scores - np.linalg.solve(s.T, h.value)

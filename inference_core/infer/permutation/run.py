@@ -109,7 +109,7 @@ def permutation_tests(
 def permutation_p(observed: Array, draws: Array, alternative: str, exact: bool) -> Array:
     """(q,) p-values: (1 + c) / (B + 1), or c / B where the B draws are all arrangements, the data among them."""
     count = count_extreme(observed, draws, alternative)
-    p = count / max(len(draws), 1) if exact else (1.0 + count) / (len(draws) + 1.0)
+    p = np.maximum(count, 1) / max(len(draws), 1) if exact else (1.0 + count) / (len(draws) + 1.0)
     return np.where(np.isnan(observed), np.nan, p)
 
 
@@ -157,11 +157,10 @@ def _collect(
     kernel: Any = stream.kernel
     if isinstance(kernel, LeastSquaresKernel):
         q = len(stream.names)
-        keeping = replace(stream, kernel=replace(kernel, keep_parts=True), names=tuple(map(str, range(5 * q))),
+        keeping = replace(stream, kernel=replace(kernel, keep_parts=True), names=tuple(map(str, range(6 * q))),
                           want_se=False)  # fmt: skip
         kept = DrawStream.collect(keeping, B, **watched)
-        null = np.array([h.value[0] for h in kernel.hypotheses])
-        t = kernel.statistics(kept.samples, np.arange(q), null)[1]
+        t = kernel.at_null_value(kept.samples)
         return replace(kept, samples=t, names=stream.names), partial(kernel.statistics, kept.samples)
     draws = stream.collect(B, **watched)
     if isinstance(kernel, ScoreKernel):

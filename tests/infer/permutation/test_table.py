@@ -256,6 +256,19 @@ def test_a_perfect_fit_has_no_test():
         assert m.infer(how="perm", seed=1).params["p_value"][1] is None
 
 
+@pytest.mark.parametrize(("noise", "mean"), [(1e-2, 0.0), (1e-2, 1e8), (1e-6, 0.0), (1e-6, 1e8), (1e-9, 0.0)])
+@pytest.mark.parametrize("errors", ["iid", "HC3"])
+@pytest.mark.parametrize("scheme", ["freedman_lane", "y", "sign_flip"])
+def test_nearly_perfect_fits_keep_their_digits(noise, mean, errors, scheme):
+    """The data and their mirror image are all that is as extreme: two arrangements, never none, and finite limits."""
+    x, z = np.arange(6.0), np.array([0.1, -0.1, 0.6, 0.1, -0.5, 0.4])
+    m = model("y ~ x", {"x": x, "y": mean + x + noise * z}).fit().infer(how="perm", scheme=scheme, errors=errors)
+    row = m.params.row(1, named=True)
+    assert row["p_value"] == 2 / m.inference.n_resamples
+    slope = row["estimate"]
+    assert slope - 20 * row["se"] < row["ci_lower"] < slope < row["ci_upper"] < slope + 20 * row["se"]
+
+
 def test_a_shuffle_that_fits_perfectly_counts_as_extreme():
     """Two groups of 3 with y 0/1: a split that separates them has no residual scatter at all."""
     data = {"y": [0, 0, 1, 1, 1, 0], "g": [0, 0, 0, 1, 1, 1]}
