@@ -10,13 +10,19 @@ from inference_core.families import with_params
 from inference_core.fit import fitted_family
 from inference_core.infer.resample.glm_operators import GlmKernel
 from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.lmm.lanes import Lanes
 from inference_core.solvers.lmm.newton import FIT_TOL
-from inference_core.solvers.lmm.one_factor import fit_many
+from inference_core.solvers.lmm.one_factor import LaneFits, fit_many, on_boundary, scaled_start
+from inference_core.solvers.lmm.structure import canonical, to_matrix
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 from inference_core.states.inference import DRAW_OK
 
 from .refits import Held
+
+ELSEWHERE = 0.3  # a multiple of the identity, of columns with unit mean square: where a second search begins
+SAME_OPTIMUM = 1e-6  # deviance units
+NEAR_BOUNDARY = 1e-2  # on the diagonal of T, in those columns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +122,10 @@ class LmerFolds:
         with one_blas_thread():
             lanes = self.design.lanes_of_groups(self.target, counts, reml=self.reml)
             fits = fit_many(lanes, self.design, self.start, tol=FIT_TOL)
+            sure = fits.converged & np.all(np.isfinite(fits.beta), axis=1) & self._is_the_only_optimum(lanes, fits)
         out, again = [], []
         for j, fold in enumerate(wanted.tolist()):
-            if not fits.converged[j] or not np.all(np.isfinite(fits.beta[j])):
+            if not sure[j]:
                 again.append(fold)
                 continue
             rows = np.flatnonzero(folds == fold)
@@ -127,3 +134,16 @@ class LmerFolds:
                 eta = eta + self.bundle.offset[rows]
             out.append(Held(self.variant, repeat, fold, rows, eta))
         return out, again
+
+    def _is_the_only_optimum(self, lanes: Lanes, fits: LaneFits) -> Array:
+        """(b,) whether a search from elsewhere ends where this one did, inside the space where there are slopes.
+
+        What is not sure of is fitted with all the starts of a single fit.
+        """
+        inside = to_matrix(fits.inside.theta, self.design.entries, self.design.k)
+        elsewhere = self.design.t_outside(scaled_start(lanes, ELSEWHERE)[None])[0]
+        other = fit_many(lanes, self.design, elsewhere, tol=FIT_TOL)
+        same = other.converged & (np.abs(other.deviance - fits.deviance) < SAME_OPTIMUM)
+        if self.design.k == 1:
+            return same
+        return same & ~np.array([on_boundary(canonical(T, self.design.mask), NEAR_BOUNDARY) for T in inside])

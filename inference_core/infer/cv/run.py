@@ -120,7 +120,9 @@ def _results(plan: Plan, n_jobs: int) -> Iterator[list[FoldBatch]]:
 
     results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in tasks)
     try:
-        yield from results
+        # Not "yield from", which would hand a cancellation on before it can be made quiet.
+        for batches in results:  # noqa: UP028
+            yield batches
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tasks that a cancelled run leaves undone: its state says so

@@ -213,6 +213,21 @@ def test_the_nodes_of_a_generalized_mixed_model_take_part():
     assert np.max(np.abs(found[1] - found[9])) > 1e-3  # so that the above tells something
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_few_groups_have_more_than_one_optimum(seed):
+    """Few groups, slopes and weights: a search from one start may end elsewhere than the fit of many starts does."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(9), rng.integers(2, 9, size=9))
+    b = rng.normal(size=(9, 2)) * [1.5, 0.3]
+    x = rng.normal(size=g.size)
+    d = pl.DataFrame({"x": x, "g": g.astype(str), "w": rng.uniform(0.2, 3, size=g.size),
+                      "y": 5 + x + b[g, 0] + b[g, 1] * x + rng.normal(size=g.size)})  # fmt: skip
+    m = model("y ~ x + (x || g)", d, weights="w").fit()
+    ids = m.bundle.re_metadata.blocks[0].group_index
+    _, eta = eta_of(m, ids, group_ids=ids)
+    np.testing.assert_allclose(eta[0], held_out("y ~ x + (x || g)", d, ids, weights="w"), rtol=1e-7)  # two searches
+
+
 def test_two_factors_are_refitted():
     rng = np.random.default_rng(5)
     d = pl.DataFrame({"x": rng.normal(size=90), "a": np.repeat(np.arange(15), 6).astype(str),
