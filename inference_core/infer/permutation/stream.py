@@ -23,8 +23,9 @@ from inference_core.states.inference import ResamplesState
 from inference_core.states.spec import ModelSpec
 
 from .arrangements import Arrangements, Shuffles, Signs
+from .exchange import least_squares_kernel
 from .hypotheses import Hypothesis
-from .least_squares import CellErrors, LeastSquaresKernel, Problem, least_squares_kernel
+from .least_squares import CellErrors, LeastSquaresKernel, Problem
 from .refits import RefitKernel, refit_kernel
 from .rules import CANNOT_MOVE_A_MEAN, SHUFFLING, check_scheme, counted_rows, default_scheme, testable
 from .score import ScoreKernel, ScoreProblem, score_kernel
