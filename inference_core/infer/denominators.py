@@ -35,6 +35,16 @@ class RowReference:
         """Numerator and denominator of the F of all rows of L (m, p), independent ones, together."""
         return JointDf(len(L), float(self.df(L[:1])[0])) if self.many is None else self.many(L)
 
+    def quadratic(self, L: Array, value: Array) -> float:
+        """``value' (L V L')^-1 value`` through a root of V, which costs half the digits that the product would."""
+        spread = np.sqrt(np.maximum(np.diag(self.vcov), 0.0))
+        scale = np.where(spread > 0, spread, 1.0)
+        w, U = np.linalg.eigh(self.vcov / np.outer(scale, scale))
+        root = scale[:, None] * U * np.sqrt(np.maximum(w, 0.0))
+        triangle = np.linalg.qr((L @ root).T, mode="r")
+        solved = np.linalg.solve(triangle.T, value)
+        return float(solved @ solved)
+
     def se(self, L: Array) -> Array:
         """(m,) standard errors of ``L b``."""
         return np.sqrt(np.maximum(np.einsum("mp,pq,mq->m", L, self.vcov, L), 0.0))

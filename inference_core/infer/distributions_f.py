@@ -8,7 +8,7 @@ from scipy import special
 from inference_core.states import Array
 
 
-def f_tail(statistic: Array, df1: Array, df2: Array) -> Array:
+def f_tail(statistic: Array | float, df1: Array | float, df2: Array | float) -> Array:
     """P(F >= statistic), element by element; NaN in, NaN out."""
     statistic, df1, df2 = np.broadcast_arrays(*(np.asarray(x, float) for x in (statistic, df1, df2)))
     normal = np.isposinf(df2)

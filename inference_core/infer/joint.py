@@ -120,7 +120,7 @@ def _state(
             continue
         joint = reference.joint(L)
         value = L @ coef
-        quadratic = float(value @ np.linalg.solve(L @ reference.vcov @ L.T, value))
+        quadratic = reference.quadratic(L, value)
         df1[i], df2[i] = joint.df1, np.inf if chi_square else joint.df2
         statistic[i] = quadratic if chi_square else joint.scale * quadratic / joint.df1
     p = f_tail(statistic / df1 if chi_square else statistic, df1, df2)

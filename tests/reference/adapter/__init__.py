@@ -11,6 +11,7 @@ from inference_core.infer.cells import BUILT
 from .answer import Answer
 from .bootstrap import bootstrap_ci, bootstrap_refits, jackknife
 from .case import Case, load_cases
+from .comparison import glm_compare, lm_compare, lmer_compare
 from .cross_validation import cross_validation, cross_validation_lmer, leave_one_out
 from .draws import cluster_bootstrap_refits, residual_wild_bootstrap
 from .effects import contrasts, emmeans
@@ -23,6 +24,7 @@ from .monte_carlo import mc_bootmer_parametric, mc_bootstrap_cases
 from .permutation import freedman_lane, mc_permutation_y, permutation, permutation_exact
 from .profile import glmer_profile_ci, lmer_profile_ci, lmer_profile_trace
 from .robust import robust_errors
+from .simulate import simulate_moments
 from .welch import welch_k_group, welch_two_group
 
 ANSWERS = {
@@ -58,9 +60,13 @@ ANSWERS = {
     "glmer.fit": glmer_fit,
     "glmer.ranef": ranef,
     "mc.bootmer_parametric": mc_bootmer_parametric,
+    "lm.compare": lm_compare,
+    "glm.compare": glm_compare,
+    "lmer.compare": lmer_compare,
     "lm.anova": lm_anova,
     "glm.anova": glm_anova,
     "lmer.anova": lmer_anova,
+    "simulate.moments": simulate_moments,
     "emmeans": emmeans,
     "emmeans.contrasts": contrasts,
 }

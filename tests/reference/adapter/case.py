@@ -101,8 +101,12 @@ class Case:
 
     def model(self, frame: pl.DataFrame | None = None, **override: Any):
         """The case's model before it is fitted."""
+        return self.model_of(self.raw["model"]["formula"], frame, **override)
+
+    def model_of(self, formula: str, frame: pl.DataFrame | None = None, **override: Any):
+        """A model of another formula, in all else the case's."""
         frame = self.frame if frame is None else frame
-        formula, frame = _without_unclass(self.raw["model"]["formula"], frame, self.schema)
+        formula, frame = _without_unclass(formula, frame, self.schema)
         description = self.raw["model"]
         link = description.get("link", "identity")
         arguments: dict[str, Any] = {
