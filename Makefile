@@ -23,7 +23,7 @@ QUIET_LAB := mkdir -p $(LAB_SETTINGS) && printf '%s\n' \
   > $(LAB_SETTINGS)/overrides.json
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-slow lint bench chromium clean
+.PHONY: help lab test test-slow lint bench bench-r chromium clean
 
 help:
 	@echo "make lab        install into .venv and open the first notebook in JupyterLab"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-slow  the proofs that take minutes"
 	@echo "make lint       ruff, import-linter, pyright"
 	@echo "make bench      benchmarks, and the table of ratios"
+	@echo "make bench-r    install R and lme4 (Debian), which bench compares with where they are there"
 	@echo "make clean      remove .venv and everything generated"
 
 $(BIN)/python:
@@ -65,7 +66,11 @@ lint: $(VENV)/.test-installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_glmer.py --benchmark-columns=median,iqr,rounds
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_lmer.py tests/benchmarks/bench_glmer.py --benchmark-columns=median,iqr,rounds
+
+# What the benchmarks are compared with, where it is not there yet: R, lme4, boot and a fast BLAS, from Debian.
+bench-r:
+	@Rscript -e 'library(lme4); library(boot)' >/dev/null 2>&1 || { $(call apt-install,r-base-core r-cran-lme4 r-cran-boot libopenblas0-pthread); }
 
 # Browser tests drive Debian's Chromium; Playwright's own download is not used.
 chromium:

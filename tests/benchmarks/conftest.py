@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .lme4 import Lme4, has_lme4
+
 ARTEFACTS = Path(__file__).parents[2] / "bench-artefacts"
 
 
@@ -38,10 +40,11 @@ class Row:
 
 
 class Ratios(list):
-    """The rows of one run, and what could not be measured."""
+    """The rows of one run, lines that are no ratio, and what could not be measured."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.facts: list[str] = []
         self.absent: list[str] = []
 
     def add(self, *args, **kwargs) -> Row:
@@ -65,7 +68,7 @@ class Ratios(list):
         ]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return table + self.absent
+        return table + self.facts + self.absent
 
 
 RATIOS = pytest.StashKey[Ratios]()
@@ -78,6 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def ratios(request: pytest.FixtureRequest) -> Ratios:
     return request.config.stash[RATIOS]
+
+
+@pytest.fixture(scope="session")
+def lme4():
+    """A running R with lme4, or None where it is not installed."""
+    if not has_lme4():
+        yield None
+        return
+    with Lme4() as peer:
+        yield peer
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:

@@ -23,13 +23,18 @@ def draw_and_count(n: int, n_boot: int, seed: int = 1) -> np.ndarray:
     return counts
 
 
+def timed(job: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
+
+
 def side_by_side(ours: Callable[[], object], floor: Callable[[], object], rounds: int = 9) -> tuple[float, float]:
     """Median seconds of both, run in turns so that a busy machine slows both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     ours(), floor()  # first calls pay for imports and caches
     for _ in range(rounds):
         for job, kept in zip((ours, floor), seconds, strict=True):
-            start = time.perf_counter()
-            job()
-            kept.append(time.perf_counter() - start)
+            kept.append(timed(job))
     return statistics.median(seconds[0]), statistics.median(seconds[1])
