@@ -300,7 +300,7 @@ class model(Results):
             link_override=None,
             mee=state.mee,
             pred=None,
-            simulations=None,
+            simulations=None if state.simulations is None else state.simulations.frame,
             varying_spread=None,
             is_mixed=state.spec.has_random_effects,
         )
@@ -310,6 +310,8 @@ class model(Results):
     @staticmethod
     def _after(state: ModelState, result: InferResult) -> ModelState:
         """The state with what one inference found; what it has nothing to say about stays."""
+        if result.sim_inference is not None:
+            return replace(state, sim_inference=result.sim_inference)
         if isinstance(result.mee, JointTestState):
             return replace(state, joint=result.mee)
         if result.mee is not None:
@@ -392,6 +394,55 @@ class model(Results):
             how=how, weights=weights, p_adjust=p_adjust, comparison=comparison, average_on=average_on,
         )  # fmt: skip
         self._state = replace(state, mee=mee, joint=None, last_op="explore")
+        return self
+
+    def simulate(
+        self, nsim: Any = 1, seed: Any = None, *, random: Any = UNSET, dispersion: Any = UNSET
+    ) -> model:
+        """Let the fitted model make up responses; ``infer()`` then summarises them row by row.
+
+        Parameters
+        ----------
+        nsim : int
+            Simulations.
+        seed : int, optional
+            Simulation i is a function of (seed, i) alone. None picks one (``m.state.simulations.seed``).
+        random : {"new", "fitted"}
+            Of mixed models: random effects drawn anew in each simulation, the same draws as those of the parametric
+            bootstrap; or those of the fit in all of them.
+        dispersion : float, optional
+            Of an lm (sigma squared) or glm, instead of the fit's own.
+
+        Returns
+        -------
+        model
+            The same object; read ``m.simulations``, ``m.simulation_check()``.
+
+        Raises
+        ------
+        InferenceError
+            Trials that are not whole numbers, a quasi family, unknown words.
+
+        Warns
+        -----
+        InferenceCoreWarning
+            Simulations with a mean that the family cannot have.
+
+        Examples
+        --------
+        >>> from inference_core import load_dataset, model
+        >>> m = model("mpg ~ wt", load_dataset("mtcars")).fit()
+        >>> m.simulate(nsim=200, seed=1).infer().simulation_summary.columns[:4]
+        ['row', 'observed', 'mean', 'sd']
+        """
+        from .infer.simulation.request import check_simulate_request
+        from .infer.simulation.responses import simulations_of_fit
+
+        state = self._fitted("simulate()")
+        typed = _given({"nsim": nsim, "seed": seed, "random": random, "dispersion": dispersion})
+        options = check_simulate_request(typed, state.spec)
+        made = simulations_of_fit(state.spec, state.bundle, self._require_fit(state), **options)
+        self._state = replace(state, simulations=made, sim_inference=None, last_op="simulate")
         return self
 
     def draw_stream(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -22,10 +22,13 @@ from .states import (
 )
 
 if TYPE_CHECKING:
-    from .states.inference import SimulationInferenceState
+    from .states.inference import SimulationInferenceState, SimulationState
     from .states.prediction import PredictionState
     from .states.profile import ProfileState
     from .states.varying import VaryingSpreadState, VaryingState
+
+
+_SHOWN = 10  # rows of simulations in a printed model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +46,7 @@ class ModelState:
     mee: MeeState | None = None
     joint: JointTestState | None = None
     pred: PredictionState | None = None
-    simulations: pl.DataFrame | None = None
+    simulations: SimulationState | None = None
     sim_inference: SimulationInferenceState | None = None
     last_op: str | None = None
 
@@ -150,6 +153,55 @@ class Results:
             raise InferenceError("m.effects", "nothing was explored", 'explore("pairwise(group)") first')
         return tables.effects_table(state.mee)
 
+    @property
+    def simulations(self) -> pl.DataFrame:
+        """What the last ``simulate()`` made: one row per row of the data, one column ``sim_1 ...`` per simulation.
+
+        On the scale of the formula's left side: ``log(y)`` if it says so, 0 and 1 for a response of two levels,
+        proportions where there are trials. Null in rows that took no part in the fit.
+        """
+        return self._simulated("simulations").frame
+
+    @property
+    def simulation_summary(self) -> pl.DataFrame:
+        """After ``simulate().infer()``, one row per row used: ``row, observed, mean, sd, lower, median, upper``.
+
+        ``lower`` and ``upper`` are quantiles at the level asked for; last come Monte-Carlo standard errors.
+        """
+        from .infer.simulation.summary import simulation_summary
+
+        state = self._fitted("simulation_summary")
+        if state.sim_inference is None or state.sim_inference.sim_type != "post_fit":
+            raise InferenceError("m.simulation_summary", "no simulations were summarised", "simulate(nsim=200).infer()")
+        return simulation_summary(state.sim_inference, state.bundle)
+
+    def simulation_check(self, statistics: Any = None, conf_level: float = 0.95) -> pl.DataFrame:
+        """Statistics of the data beside those of the simulations: does the model make data like these?
+
+        Parameters
+        ----------
+        statistics : str, sequence of str, or mapping, optional
+            Among mean, sd, min, max, zeros, median; or ``{"name": function of a response}``.
+        conf_level : float
+            Of the quantiles ``lower`` and ``upper`` of the simulated statistic.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``statistic, observed, mean, sd, lower, upper, share_above, p_value, p_value_mcse``. The model was fitted to
+            the same data, so a p-value far from 0 says little.
+        """
+        from .infer.simulation.check import check_of_model
+
+        state = self._fitted("simulation_check()")
+        return check_of_model(state.bundle, self._simulated("simulation_check()").frame, statistics, conf_level)
+
+    def _simulated(self, asked: str) -> SimulationState:
+        made = self._state.simulations
+        if made is None:
+            raise InferenceError(f"m.{asked}", "nothing was simulated", "m.simulate(nsim=200, seed=1) first")
+        return made
+
     def _cross_validated(self, asked: str) -> CVState:
         state = self._fitted(asked)
         if state.cv is None:
@@ -253,6 +305,8 @@ class Results:
             return "\n".join([head, *_joint_lines(state.joint)])
         if state.last_op == "explore" and state.mee is not None:
             return "\n".join([head, *_effects_lines(state.mee)])
+        if state.last_op == "simulate" and state.simulations is not None:
+            return "\n".join([head, *_simulation_lines(self)])
         lines = [head, tables.text_table(self.params), *state.fit.messages]
         if spec.has_random_effects:
             lines.insert(2, tables.text_table(self.varying_spread))
@@ -288,6 +342,15 @@ def _joint_lines(joint: JointTestState) -> list[str]:
     reference = "chi-square" if joint.test_type == "chi2" else f"F, {joint.ddf} denominators"
     head = f"joint tests, {kind}{reference}, {joint.errors} errors"
     return [head, tables.text_table(tables.joint_table(joint)), *joint.notes]
+
+
+def _simulation_lines(m: Results) -> list[str]:
+    made = m._simulated("simulations")
+    lines = [f"{made.n_sims:,} simulation{'s' if made.n_sims != 1 else ''}, seed {made.seed}"]
+    summarised = m.state.sim_inference is not None
+    table = m.simulation_summary if summarised else made.frame.select(made.frame.columns[:8])
+    lines.append(tables.text_table(table.head(_SHOWN)))
+    return lines if table.height <= _SHOWN else [*lines, f"... {table.height - _SHOWN:,} more rows"]
 
 
 def _effects_lines(mee: MeeState) -> list[str]:

@@ -35,9 +35,10 @@ BUILT = frozenset(
     | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
     | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
-    | {("fit", "perm", kind) for kind in ("lm", "glm")}
+    | {(op, "perm", kind) for op in ("fit", "explore") for kind in ("lm", "glm")}
     | {("explore", how, kind) for how in ("asymp", "boot", "profile", "joint") for kind in KINDS}
     | {("fit", "joint", kind) for kind in KINDS}
+    | {("simulate", "asymp", kind) for kind in KINDS}
 )
 
 # What no version will do: a question without an answer, and the way out.

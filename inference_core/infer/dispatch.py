@@ -121,9 +121,17 @@ def _after_explore(ask: dict[str, Any]) -> InferResult:
     return InferResult(mee=mee, resamples=resamples if ask["save_resamples"] else None)
 
 
+def _after_simulate(ask: dict[str, Any]) -> InferResult:
+    from .simulation import compute_simulation_inference
+
+    if ask["simulations"] is None:
+        raise InferenceError("infer() after simulate()", "no simulations", "simulations= the frame of m.simulations")
+    return InferResult(sim_inference=compute_simulation_inference(ask["simulations"], ask["conf_level"]))
+
+
 # To add an operation: its function here, its cells in ``cells.BUILT``.
 AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingProxyType(
-    {"fit": _after_fit, "explore": _after_explore}
+    {"fit": _after_fit, "explore": _after_explore, "simulate": _after_simulate}
 )
 
 

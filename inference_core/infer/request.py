@@ -114,6 +114,7 @@ class InferRequest(Frozen):
     progress: Any = None
     cancel: Any = None
     given: frozenset[str] = frozenset()  # what the user typed, beside ``how``
+    last_op: str | None = "fit"
 
     def dispatch_arguments(self) -> dict[str, Any]:
         """Keyword arguments for ``dispatch.dispatch_infer``; ``holdout_group`` is not among them."""
@@ -170,9 +171,10 @@ def check_infer_request(
     _refuse_unknown(how, given)
     require_cell(last_op, how, spec)
     _refuse_foreign(how, given)
+    _refuse_after(last_op, given)
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
     request = replace(
-        InferRequest(how=how, given=frozenset(given)), **{k: v for k, v in values.items() if v is not None}
+        InferRequest(how=how, given=frozenset(given), last_op=last_op), **{k: v for k, v in values.items() if v is not None}
     )
     request = _resolve(request, values, spec, bundle, names)
     for rule in _RULES:
@@ -225,6 +227,17 @@ def _refuse_foreign(how: str, given: Mapping[str, Any]) -> None:
             )
 
 
+def _refuse_after(last_op: str | None, given: Mapping[str, Any]) -> None:
+    """Simulated responses have a mean, an SD and quantiles; nothing of them is tested."""
+    for name in given if last_op == "simulate" else ():
+        if name != "conf_level":
+            raise InferenceError(
+                asked=f".infer({name}={arguments.show(given[name])}) after simulate()",
+                found="mean, sd and quantiles of simulated responses; conf_level alone takes part in them",
+                remedy=f"leave {name} out; of the coefficients, fit() and infer({name}=...)",
+            )
+
+
 # ---- one argument at a time: each takes (name, value) and returns the value as it will be used ---------
 
 
@@ -264,8 +277,12 @@ def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
     if request.how == "perm" and not spec.has_random_effects and (request.scheme or bundle is not None):
         from .permutation.rules import check_scheme, default_scheme
 
-        chosen = request.scheme or (default_scheme(spec, bundle, request.null) if bundle is not None else "")
-        check_scheme(spec, bundle, chosen, request.errors, request.null)
+        # Null values of effects are none of the coefficients'; their scheme is chosen where their rows are known.
+        null = request.null if request.last_op == "fit" else 0.0
+        known = bundle is not None and request.last_op == "fit"
+        chosen = request.scheme or (default_scheme(spec, bundle, null) if known else "")
+        if chosen:
+            check_scheme(spec, bundle if known else None, chosen, request.errors, null)
     schemes = SCHEMES.get((request.how, kind), ())
     if "scheme" in request.given and request.scheme is not None and request.scheme not in schemes:
         if kind == "glmer" and request.how == "boot" and request.scheme in ("residual", "wild"):

@@ -15,6 +15,7 @@ from .inference import (
     InferenceState,
     ResamplesState,
     SimulationInferenceState,
+    SimulationState,
 )
 from .marginal import JointTestState, MeeState, RowFamily
 from .prediction import PredictionState
@@ -25,5 +26,5 @@ __all__ = [
     "DRAW_FAILED", "DRAW_NOT_CONVERGED", "DRAW_OK", "DRAW_RANK_DEFICIENT", "DRAW_REASONS", "DRAW_SEPARATED",
     "Array", "Batch", "CVState", "DataBundle", "FitState", "Frozen", "InferenceState", "JointTestState", "MeeState",
     "ModelSpec", "PredictionState", "REInfo", "RandomBlock", "RankInfo", "ResamplesState", "RowFamily",
-    "SimulationInferenceState", "readonly",
+    "SimulationInferenceState", "SimulationState", "readonly",
 ]  # fmt: skip

@@ -156,14 +156,37 @@ class CVState(Frozen):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulationInferenceState(Frozen):
-    """Summary of simulated responses, or of a power study."""
+    """Summary of simulated responses, or of a power study.
+
+    ``sim_type`` is "post_fit" (arrays (n,), one number a row of the data, NaN where a row has no response), "generated"
+    (data made before any fit: nothing to summarise) or "power" (arrays (k,), one number a row of ``table``).
+    ``mcse`` maps "mean", "sd", "quantile_0.025", "power", ... to Monte-Carlo standard errors of the same shape.
+    """
 
     sim_type: str
     n_sims: int
     sim_mean: Array | None = None
     sim_sd: Array | None = None
     sim_quantiles: Mapping[float, Array] | None = None
-    power: Any = None
-    coverage: Any = None
-    bias: Any = None
-    rmse: Any = None
+    power: Array | None = None
+    coverage: Array | None = None
+    bias: Array | None = None
+    rmse: Array | None = None
+    conf_level: float = 0.95
+    mcse: Mapping[str, Array] = field(default_factory=dict)
+    table: Any = None  # frame of a power study, one row per cell of its grid and term
+    seed: int | None = None
+    cancelled: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulationState(Frozen):
+    """What ``simulate`` made: a frame, and how to make it again."""
+
+    frame: Any  # post_fit: n_total rows, columns sim_1 ...; generated: predictors and response
+    sim_type: str  # "post_fit" or "generated"
+    n_sims: int
+    seed: int
+    random: str | None = None  # "new" or "fitted" effects of a mixed model
+    truth: Mapping[str, Any] = field(default_factory=dict)  # of generated data: coefficients, sigma, spread
