@@ -77,10 +77,13 @@ def test_the_continuous_check_is_the_same_command():
     assert commands[-1] == "exec make test </dev/null"
 
 
-def test_the_example_of_the_readme_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def test_the_examples_of_the_readme_run():
+    first, *others = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     names: dict = {}
-    exec(code, names)
+    exec(first, names)
     names["p"].wait()
     assert "1,000 draws" in repr(names["p"])
     assert names["m"].params.columns[-1] == "p_value"
+    for code in others:
+        exec(code, names)
+        assert names["m"].state.fit is not None
