@@ -32,9 +32,19 @@ def _bootstrap(ask: dict[str, Any]) -> _Found:
     return mee_bootstrap(**{name: ask[name] for name in wanted})
 
 
+def _permutation(ask: dict[str, Any]) -> _Found:
+    from .permutation.effects import mee_permutation
+
+    wanted = (
+        "mee", "spec", "bundle", "fit", "data", "conf_level", "n_perm", "seed", "null", "alternative",
+        "save_resamples", "scheme", "errors", "n_jobs", "verbose", "progress", "cancel",
+    )  # fmt: skip
+    return mee_permutation(**{name: ask[name] for name in wanted})
+
+
 # To add a method: its function here, its cells in ``cells.BUILT``.
 MEE_METHODS: MappingProxyType[str, Callable[[dict[str, Any]], _Found]] = MappingProxyType(
-    {"asymp": _asymptotic, "boot": _bootstrap}
+    {"asymp": _asymptotic, "boot": _bootstrap, "perm": _permutation}
 )
 
 

@@ -94,7 +94,7 @@ def compute_mee_asymptotic(
     p_value, critical = _spread(mee, adjusted)
     lower = np.where(known, -np.inf if alternative == "less" else wald.estimate - critical * se, np.nan)
     upper = np.where(known, np.inf if alternative == "greater" else wald.estimate + critical * se, np.nan)
-    shown_se, lower, upper = _on_the_effect_scale(mee, spec, fit, wald, se, lower, upper)
+    shown_se, lower, upper = on_the_effect_scale(mee, spec, fit, wald, se, lower, upper)
     of_families = dict.fromkeys(note for found in adjusted for note in found.notes)
     notes = [*reference.notes, *([wald.note] if wald.note else []), *of_families]
     inference = InferenceState(
@@ -160,9 +160,10 @@ def _spread(mee: MeeState, adjusted: list[Adjusted]) -> tuple[Array, Array]:
     return p, critical
 
 
-def _on_the_effect_scale(
+def on_the_effect_scale(
     mee: MeeState, spec: ModelSpec, fit: FitState, wald: Wald, se: Array, lower: Array, upper: Array
 ) -> tuple[Array, Array, Array]:
+    """Standard errors by the delta method, and limits through the map, of rows that have one."""
     if mee.L is None or mee.monotone == "identity":
         return se, lower, upper
     inverse, derivative = map_named(mee.monotone, spec, fitted_family(spec, fit))

@@ -76,7 +76,7 @@ def mee_bootstrap(
     _refuse(mee, ci_type)
     wald = wald_rows(mee, spec, fit, null)
     plain = "percentile" if ci_type == "expanded" else ci_type
-    check_interval_request(plain, n_boot, _level(mee, conf_level), alternative)
+    check_interval_request(plain, n_boot, level_of_rows(mee, conf_level), alternative)
     with one_blas_thread():
         stream = open_stream("boot", scheme, spec, bundle, fit, seed=seed)
         draws = stream.collect(n_boot, n_jobs=n_jobs, progress=progress, cancel=cancel, verbose=verbose)
@@ -189,15 +189,25 @@ def _refuse(mee: MeeState, ci_type: str) -> None:
             found="a draw of an effect carries no standard error of its own",
             remedy="ci_type='expanded', which needs none",
         )
+    refuse_reference(mee, "boot")
+
+
+def refuse_reference(mee: MeeState, how: str) -> None:
+    """Refuse an adjustment that draws do not have.
+
+    Raises
+    ------
+    InferenceError
+    """
     if mee.p_adjust in NO_FAMILY_OF_THEIR_OWN:
         raise InferenceError(
-            asked=f"how='boot' with p_adjust={mee.p_adjust!r}",
+            asked=f"how={how!r} with p_adjust={mee.p_adjust!r}",
             found=f"{mee.p_adjust} rests on a t or F reference, which draws do not have",
-            remedy="p_adjust='mvt': the largest |t| of each draw",
+            remedy="explore(..., p_adjust='mvt'): the largest |t| of each draw",
         )
 
 
-def _level(mee: MeeState, conf_level: float) -> float:
+def level_of_rows(mee: MeeState, conf_level: float) -> float:
     """The level of one interval, where the family's is shared out among its rows."""
     if mee.p_adjust in ("none", "mvt"):
         return conf_level
@@ -249,12 +259,13 @@ def _adjusted(
             alternative=inference.alternative, save_resamples=False,
         )  # fmt: skip
         lower[rows], upper[rows] = again.ci_lower[rows], again.ci_upper[rows]
-        p[rows] = _stepped(p[rows], mee.p_adjust)
+        p[rows] = stepped(p[rows], mee.p_adjust)
     limits = "" if mee.p_adjust in ("bonferroni", "sidak") else "; limits Bonferroni"
     return replace(inference, p_value=p, ci_lower=lower, ci_upper=upper), mee.p_adjust + limits
 
 
-def _stepped(p: Array, method: str) -> Array:
+def stepped(p: Array, method: str) -> Array:
+    """p-values of one family, adjusted by a rule that needs nothing but them."""
     from inference_core.marginal.multiplicity import false_discovery, holm
 
     m, everything = len(p), np.ones(len(p), bool)

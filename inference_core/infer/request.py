@@ -173,9 +173,8 @@ def check_infer_request(
     _refuse_foreign(how, given)
     _refuse_after(last_op, given)
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
-    request = replace(
-        InferRequest(how=how, given=frozenset(given), last_op=last_op), **{k: v for k, v in values.items() if v is not None}
-    )
+    blank = InferRequest(how=how, given=frozenset(given), last_op=last_op)
+    request = replace(blank, **{k: v for k, v in values.items() if v is not None})
     request = _resolve(request, values, spec, bundle, names)
     for rule in _RULES:
         rule(request, spec, bundle)
@@ -228,7 +227,13 @@ def _refuse_foreign(how: str, given: Mapping[str, Any]) -> None:
 
 
 def _refuse_after(last_op: str | None, given: Mapping[str, Any]) -> None:
-    """Simulated responses have a mean, an SD and quantiles; nothing of them is tested."""
+    """Simulated responses have a mean, an SD and quantiles; nothing of them is tested, nor of predictions."""
+    if last_op == "predict" and "null" in given:
+        raise InferenceError(
+            asked=f".infer(null={arguments.show(given['null'])}) after predict()",
+            found="a prediction is not tested",
+            remedy="leave null out; explore() and infer(null=...) test means and comparisons",
+        )
     for name in given if last_op == "simulate" else ():
         if name != "conf_level":
             raise InferenceError(
@@ -278,11 +283,10 @@ def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
         from .permutation.rules import check_scheme, default_scheme
 
         # Null values of effects are none of the coefficients'; their scheme is chosen where their rows are known.
-        null = request.null if request.last_op == "fit" else 0.0
-        known = bundle is not None and request.last_op == "fit"
-        chosen = request.scheme or (default_scheme(spec, bundle, null) if known else "")
+        null, known = (request.null, bundle) if request.last_op == "fit" else (0.0, None)
+        chosen = request.scheme or ("" if known is None else default_scheme(spec, known, null))
         if chosen:
-            check_scheme(spec, bundle if known else None, chosen, request.errors, null)
+            check_scheme(spec, known, chosen, request.errors, null)
     schemes = SCHEMES.get((request.how, kind), ())
     if "scheme" in request.given and request.scheme is not None and request.scheme not in schemes:
         if kind == "glmer" and request.how == "boot" and request.scheme in ("residual", "wild"):

@@ -23,6 +23,7 @@ class RefitKernel(Frozen):
     kernel: GlmKernel
     y: Array  # (m,) rows of positive weight
     columns: Array  # (q,) coefficients that are tested
+    weight: Array  # (q,) what each is multiplied by
 
     @property
     def n(self) -> int:
@@ -44,13 +45,13 @@ class RefitKernel(Frozen):
         ones = np.ones(shuffles.shape)
         coef, status, se = self.kernel.refit(ones, self.y[shuffles])
         assert se is not None  # the kernel was made with want_se
-        coef, se = coef[:, self.columns], se[:, self.columns]
+        coef, se = coef[:, self.columns] * self.weight, se[:, self.columns] * np.abs(self.weight)
         with np.errstate(divide="ignore", invalid="ignore"):
             return coef / se, status, se
 
 
 def refit_kernel(
-    spec: ModelSpec, bundle: DataBundle, fit: FitState, rows: Array, columns: Array, errors: str
+    spec: ModelSpec, bundle: DataBundle, fit: FitState, rows: Array, columns: Array, weight: Array, errors: str
 ) -> RefitKernel:
     """Refits of ``spec`` to shuffles of the responses of ``rows``, without offset and with equal weights.
 
@@ -69,4 +70,4 @@ def refit_kernel(
         start = np.full(bundle.p, np.nan)
         start[kept] = constant.coef * float(flat)
     kernel = GlmKernel.from_arrays(X, y, family, start, weights=weights, kept=kept, want_se=True, errors=errors)
-    return RefitKernel(kernel, y, columns)
+    return RefitKernel(kernel, y, columns, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +16,7 @@ from inference_core.states.bundle import DataBundle
 from inference_core.states.fit import FitState
 from inference_core.states.spec import ModelSpec
 
-from .hypotheses import coefficient_hypotheses, keeps_constant
+from .hypotheses import Hypothesis, coefficient_hypotheses, keeps_constant
 
 # By kind of model; the first is the default of an lm. A glm's is chosen by :func:`default_scheme`.
 SCHEMES = MappingProxyType({kind: schemes for (how, kind), schemes in _SCHEMES.items() if how == "perm"})
@@ -57,13 +58,17 @@ def default_scheme(
 
 def testable(bundle: DataBundle, kept: Array, null: float | Array) -> list:
     """(hypothesis, whether its null model keeps the constant) of every estimable coefficient."""
-    rows = counted_rows(bundle)
+    hypotheses = coefficient_hypotheses(bundle, kept, null)
+    return list(zip(hypotheses, keep_the_constant(bundle, hypotheses, kept), strict=True))
+
+
+def keep_the_constant(bundle: DataBundle, hypotheses: Sequence[Hypothesis], kept: Array | None = None) -> list[bool]:
+    """Whether the null model of each hypothesis about the coefficients ``kept`` can still move the mean."""
+    rows, kept = counted_rows(bundle), estimable(bundle) if kept is None else kept
     root = np.ones(rows.size) if bundle.prior_weights is None else np.sqrt(bundle.prior_weights[rows])
     basis, r_factor = np.linalg.qr(bundle.X[np.ix_(rows, kept)] * root[:, None])
     ones, length = basis.T @ root, float(np.linalg.norm(root))
-    return [
-        (h, keeps_constant(ones, length, h.tested(r_factor)[0])) for h in coefficient_hypotheses(bundle, kept, null)
-    ]
+    return [keeps_constant(ones, length, h.tested(r_factor)[0]) for h in hypotheses]
 
 
 def estimable(bundle: DataBundle) -> Array:

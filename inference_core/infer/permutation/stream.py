@@ -333,10 +333,12 @@ def _refits(parts: _Parts, hypotheses: list, scheme: str, errors: str, arrangeme
             remedy="scheme='score_flip'",
         )
     columns = np.array([parts.kept[np.flatnonzero(h.rows[0])[0]] for h in hypotheses], int)
-    kernel = refit_kernel(parts.spec, parts.bundle, parts.fit, parts.rows, columns, errors)
+    weight = np.array([h.rows.sum() for h in hypotheses])  # of the one coefficient that a row has
+    kernel = refit_kernel(parts.spec, parts.bundle, parts.fit, parts.rows, columns, weight, errors)
     vcov = parts.fit.vcov if errors == "iid" else sandwich_vcov(parts.spec, parts.bundle, parts.fit, errors)
     values = np.array([h.value[0] for h in hypotheses])
-    return kernel, (parts.fit.coef[columns] - values) / np.sqrt(np.diag(vcov)[columns]), {}
+    se = np.abs(weight) * np.sqrt(np.diag(vcov)[columns])
+    return kernel, (weight * parts.fit.coef[columns] - values) / se, {}
 
 
 def _route(spec: ModelSpec, scheme: str) -> str:
