@@ -299,7 +299,7 @@ class model(Results):
             holdout_group_ids=checked.groups(self.data, state.spec, state.bundle),
             link_override=None,
             mee=state.mee,
-            pred=None,
+            pred=state.pred,
             simulations=None if state.simulations is None else state.simulations.frame,
             varying_spread=None,
             is_mixed=state.spec.has_random_effects,
@@ -312,6 +312,8 @@ class model(Results):
         """The state with what one inference found; what it has nothing to say about stays."""
         if result.sim_inference is not None:
             return replace(state, sim_inference=result.sim_inference)
+        if result.pred is not None:
+            return replace(state, pred=result.pred, resamples=result.resamples, cv=result.cv or state.cv)
         if isinstance(result.mee, JointTestState):
             return replace(state, joint=result.mee)
         if result.mee is not None:
@@ -394,6 +396,66 @@ class model(Results):
             how=how, weights=weights, p_adjust=p_adjust, comparison=comparison, average_on=average_on,
         )  # fmt: skip
         self._state = replace(state, mee=mee, joint=None, last_op="explore")
+        return self
+
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        type: str = "response",
+        varying: str = "exclude",
+        allow_new_levels: bool = False,
+        offset: Any = None,
+        weights: Any = None,
+    ) -> model:
+        """Predict for new rows, a grid, or the rows of the fit; ``infer()`` then gives the predictions limits.
+
+        Parameters
+        ----------
+        newdata : frame, dict, path or str, optional
+            Rows with the predictors. A text describes a grid: ``"wt ~ cyl"`` is 50 values over the range of wt for
+            every level of cyl, ``"wt@range(10)"``, ``"wt@quantile(3)"`` and ``"wt@[2, 3]"`` name other values; columns
+            that are not named stand at their mean, or at the level of most rows. None: the rows of the fit.
+        type : {"response", "link"}
+            The scale. ``log(y)`` on the left of the formula is predicted as such.
+        varying : {"exclude", "include"}
+            Of mixed models: the population, random effects at 0; or each row's own groups.
+        allow_new_levels : bool
+            With varying="include": groups that are not in the data have the population's value, and limits that count
+            the variance between groups.
+        offset : str or array, optional
+            Of a model whose offset was given as an array.
+        weights : str, number or array, optional
+            Weights of single new observations (of the binomial their trials), which prediction limits of a weighted
+            model need.
+
+        Returns
+        -------
+        model
+            The same object; read ``m.predictions``.
+
+        Raises
+        ------
+        DataError
+            A level that is not in the data, by name; a missing value.
+        InferenceError, FormulaError
+            Words, columns or grids that are not understood, arguments that have no use here.
+
+        Examples
+        --------
+        >>> from inference_core import load_dataset, model
+        >>> m = model("mpg ~ wt", load_dataset("mtcars")).fit()
+        >>> m.predict({"wt": [2, 3]}).infer().predictions.columns
+        ['wt', 'fitted', 'se', 'ci_lower', 'ci_upper', 'pi_lower', 'pi_upper']
+        """
+        from .marginal.predict import predict
+
+        state = self._fitted("predict()")
+        pred = predict(
+            state.spec, state.bundle, self._require_fit(state), self.data, newdata, type=type, varying=varying,
+            allow_new_levels=allow_new_levels, offset=offset, weights=weights,
+        )  # fmt: skip
+        self._state = replace(state, pred=pred, last_op="predict")
         return self
 
     def simulate(

@@ -154,6 +154,18 @@ class Results:
         return tables.effects_table(state.mee)
 
     @property
+    def predictions(self) -> pl.DataFrame:
+        """What the last ``predict()`` asked for: the rows, then ``fitted``; after ``infer()`` also limits.
+
+        ``se, ci_lower, ci_upper`` are of the expected value, ``pi_lower, pi_upper`` of a single new response; after
+        ``infer(how="cv")`` ``cv_fitted, cv_residual, cv_fold``.
+        """
+        state = self._fitted("predictions")
+        if state.pred is None:
+            raise InferenceError("m.predictions", "nothing was predicted", 'predict({"x": [1, 2]}) first, or predict()')
+        return tables.predictions_table(state.pred)
+
+    @property
     def simulations(self) -> pl.DataFrame:
         """What the last ``simulate()`` made: one row per row of the data, one column ``sim_1 ...`` per simulation.
 
@@ -301,6 +313,8 @@ class Results:
         head = f"model({self.formula!r}): {kind}, {rows}"
         if state.fit is None:
             return f"{head}, not fitted"
+        if state.last_op == "predict" and state.pred is not None:
+            return "\n".join([head, *_prediction_lines(state.pred)])
         if state.joint is not None:
             return "\n".join([head, *_joint_lines(state.joint)])
         if state.last_op == "explore" and state.mee is not None:
@@ -351,6 +365,19 @@ def _simulation_lines(m: Results) -> list[str]:
     table = m.simulation_summary if summarised else made.frame.select(made.frame.columns[:8])
     lines.append(tables.text_table(table.head(_SHOWN)))
     return lines if table.height <= _SHOWN else [*lines, f"... {table.height - _SHOWN:,} more rows"]
+
+
+def _prediction_lines(pred: PredictionState) -> list[str]:
+    of = "for each row's own groups" if pred.conditional else ""
+    scale = "" if pred.on_response else "link scale"
+    lines = [", ".join(word for word in (f"{len(pred.fitted):,} predictions", of, scale) if word)]
+    if pred.inference is not None:
+        lines.append(_how_words(pred.inference))
+    table = tables.predictions_table(pred)
+    lines.append(tables.text_table(table.head(_SHOWN)))
+    if table.height > _SHOWN:
+        lines.append(f"... {table.height - _SHOWN:,} more rows")
+    return [*lines, *pred.notes, *(pred.inference.notes if pred.inference is not None else ())]
 
 
 def _effects_lines(mee: MeeState) -> list[str]:

@@ -20,6 +20,7 @@ from .states import (
 )
 
 if TYPE_CHECKING:
+    from .states.prediction import PredictionState
     from .states.varying import VaryingSpreadState, VaryingState
 
 # A frame's cell is null, never NaN, where there is nothing to report (a column that the design dropped).
@@ -64,6 +65,23 @@ def effects_table(mee: MeeState) -> pl.DataFrame:
         for name in ("se", "ci_lower", "ci_upper", "statistic", "df", "p_value"):
             numbers[name] = _column(getattr(mee.inference, name), m)
     return pl.concat([mee.grid, pl.DataFrame(numbers)], how="horizontal")
+
+
+def predictions_table(pred: PredictionState) -> pl.DataFrame:
+    """One row per row predicted: its columns and ``fitted``; after inference ``se`` and two kinds of limits.
+
+    After cross-validation ``cv_fitted, cv_residual, cv_fold``. A column of the rows with one of these names gives way.
+    """
+    m = len(pred.fitted)
+    numbers: dict[str, pl.Series] = {"fitted": _column(pred.fitted, m)}
+    if pred.method in ("asymp", "boot"):
+        for name in ("se", "ci_lower", "ci_upper", "pi_lower", "pi_upper"):
+            numbers[name] = _column(getattr(pred, name), m)
+    if pred.cv_fold is not None:
+        numbers |= {name: _column(getattr(pred, name), m) for name in ("cv_fitted", "cv_residual")}
+        numbers["cv_fold"] = pl.Series(pred.cv_fold, dtype=pl.Int64)
+    rows = pred.grid.select([name for name in pred.grid.columns if name not in numbers])
+    return pl.concat([rows, pl.DataFrame(numbers)], how="horizontal") if rows.width else pl.DataFrame(numbers)
 
 
 Limits = tuple[list[float], list[float]] | None

@@ -115,8 +115,12 @@ class RandomRows:
     unseen: tuple[str, ...]
 
 
-def random_new(bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = False) -> tuple[RandomRows, ...]:
+def random_new(
+    bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = False, groups: bool = True
+) -> tuple[RandomRows, ...]:
     """Random-effects columns and groups of new rows, one entry per block, with what the training rows taught.
+
+    Without ``groups`` every row is one of a new group, whose name is not looked at.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def random_new(bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = Fal
     frame = read_frame(newdata)
     m = frame.height
     effects = dict.fromkeys(c for g in state.random for part in g.parts for o in part.operands for c in o.columns)
-    grouping = dict.fromkeys(c for g in state.random for c in g.columns)
+    grouping = dict.fromkeys(c for g in state.random for c in g.columns) if groups else {}
     require_columns([*effects, *grouping], frame.columns, "predictions for new rows")
     absent: dict[str, Array] = {}
     for name in [*effects, *grouping]:
@@ -150,6 +154,9 @@ def random_new(bundle: DataBundle, newdata: Any, *, allow_new_levels: bool = Fal
     for group in state.random:
         X = np.concatenate([_apply_part(part, columns, m) for part in group.parts], axis=1)
         index = np.full(m, -1, dtype=np.intp)
+        if not groups:
+            out.append(RandomRows(X, index, ()))
+            continue
         lost = [absent[name] for name in group.columns if name in absent]
         here = np.flatnonzero(~np.logical_or.reduce(lost)) if lost else np.arange(m)
         known = Columns(frame[here], state.column_levels) if lost else columns

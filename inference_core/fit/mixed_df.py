@@ -29,7 +29,7 @@ MAX_DENSE = 2000  # random effects of several factors for which q x q matrices t
 MAX_CELLS = 100_000_000  # rows times random effects that a dense Z may have
 MAX_WORK = 2_000_000_000_000  # multiplications for the Hessian of a large crossed model: minutes
 MAX_REST = 4000  # levels beside those of the largest factor, one effect each: one dense matrix of that size
-_SPARSE = 300  # random effects of several factors from which eliminating the largest pays
+SPARSE = 300  # random effects of several factors from which eliminating the largest pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,11 @@ class MixedDf:
         with one_blas_thread():
             dense = self.problem.dense_design(asked, MAX_DENSE)
             return KenwardRoger.of(information_of_terms(dense, self.problem.y, self.T))
+
+    @property
+    def vcov_varpar(self) -> Array:
+        """(m + 1, m + 1) asymptotic covariance of (T, log sigma), T in the coordinates of the search."""
+        return self._satterthwaite.vcov_varpar
 
     def satterthwaite(self, L: Array | None = None) -> Array:
         """Degrees of freedom (m,) of contrast rows L (m, p), or of each coefficient (p,).
@@ -124,7 +129,7 @@ def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     with one_blas_thread():
         if problem.is_one_factor:
             return MixedDf(problem, information_of_groups(problem.group_design(), problem.y, T[0]))
-        if problem.re.q <= _SPARSE:
+        if problem.re.q <= SPARSE:
             return MixedDf(problem, information_of_terms(problem.dense_design(asked), problem.y, T))
         kernel = problem.crossed_kernel()
         if _is_scalar(problem) and kernel.plan is None:

@@ -129,9 +129,29 @@ def _after_simulate(ask: dict[str, Any]) -> InferResult:
     return InferResult(sim_inference=compute_simulation_inference(ask["simulations"], ask["conf_level"]))
 
 
+_PREDICTION_ARGUMENTS = (
+    "how", "pred", "spec", "bundle", "fit", "data", "conf_level", "errors", "alternative", "cluster", "n_boot",
+    "ci_type", "seed", "n_jobs", "save_resamples", "scheme", "k", "holdout_group_ids", "repeats", "verbose", "progress",
+    "cancel",
+)  # fmt: skip
+
+
+def _after_predict(ask: dict[str, Any]) -> InferResult:
+    if ask["how"] == "profile":
+        return _profile(ask)
+    if ask["how"] == "joint":
+        return _joint(ask)
+    if ask["pred"] is None:
+        raise InferenceError("infer() after predict()", "no predictions", "pred= the state that predict() made")
+    from .prediction import infer_predictions
+
+    pred, cv, resamples = infer_predictions(**{name: ask[name] for name in _PREDICTION_ARGUMENTS})
+    return InferResult(pred=pred, cv=cv, resamples=resamples if ask["save_resamples"] else None)
+
+
 # To add an operation: its function here, its cells in ``cells.BUILT``.
 AFTER: MappingProxyType[str, Callable[[dict[str, Any]], InferResult]] = MappingProxyType(
-    {"fit": _after_fit, "explore": _after_explore, "simulate": _after_simulate}
+    {"fit": _after_fit, "explore": _after_explore, "predict": _after_predict, "simulate": _after_simulate}
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -90,6 +90,31 @@ def ask(text: str, by: Sequence[str], known: dict[str, Predictor], grouping: set
     conditions = [reader.block(part, is_condition=True) for part in (*query.conditions, *more)]
     _one_comparison(text, [*blocks, *conditions])
     return Question(text, (*blocks, *conditions), slope)
+
+
+def named_values(text: str, known: dict[str, Predictor], grouping: set[str], points: int) -> list[Axis]:
+    """The columns of a text without comparisons, with their values: the axes of a grid.
+
+    A number alone runs over its range in ``points`` steps before ``~``, and stands at its mean after it.
+
+    Raises
+    ------
+    FormulaError
+        A comparison, or a name, a level or a value that the model does not have.
+    """
+    query = parse_explore(text)
+    reader = _Reader(text, known, grouping)
+    axes = []
+    for part in (*query.focal, *query.conditions):
+        if part.contrast is not None:
+            raise refuse(text, part.contrast.start, f"{part.contrast.method}() compares, and a prediction does not",
+                         f"explore({text!r}) compares; name columns alone here")  # fmt: skip
+        for variable in part.variables:
+            predictor = reader.find(variable)
+            alone = variable.at is None and not predictor.is_factor and part in query.focal
+            asked = replace(variable, at=At("range", count=points)) if alone else variable
+            axes.append(reader.axis(asked, at_mean=True))
+    return axes
 
 
 def _one_comparison(text: str, blocks: Sequence[Block]) -> None:

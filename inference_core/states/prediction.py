@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .base import Array, Frozen
+from .inference import InferenceState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +23,10 @@ class PredictionState(Frozen):
     X_pred: Array  # (m, p)
     grid: Any  # frame of m rows
     config: Mapping[str, Any] = field(default_factory=dict)
+    offset: Array | None = None  # (m,) part of ``link``
+    weights: Array | None = None  # (m,) prior weights, or trials, of a new observation; None: none were named
+    random: tuple[Any, ...] | None = None  # ``design.random.RandomRows`` of each block; None: the rows lack columns
+    training: bool = False  # the rows are those of the fit
     se: Array | None = None
     ci_lower: Array | None = None  # of the expected value
     ci_upper: Array | None = None
@@ -33,4 +38,15 @@ class PredictionState(Frozen):
     cv_fitted: Array | None = None
     cv_residual: Array | None = None
     cv_fold: Array | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of the prediction itself; those of its limits are in ``inference``
+    inference: InferenceState | None = None  # how the limits of the expected value were found
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the effects of the groups take part."""
+        return self.config.get("varying") == "include"
+
+    @property
+    def on_response(self) -> bool:
+        """Whether ``fitted`` is on the scale of the response."""
+        return self.config.get("type", "response") == "response"

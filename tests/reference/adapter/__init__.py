@@ -22,6 +22,7 @@ from .mixed import glmer_fit, lmer_fit, ranef
 from .mixed_inference import lm_cluster_robust, lmer_cluster_robust, lmer_df
 from .monte_carlo import mc_bootmer_parametric, mc_bootstrap_cases
 from .permutation import freedman_lane, mc_permutation_y, permutation, permutation_exact
+from .predict import glm_predict, lm_predict, mixed_predict
 from .profile import glmer_profile_ci, lmer_profile_ci, lmer_profile_trace
 from .robust import robust_errors
 from .simulate import simulate_moments
@@ -63,6 +64,10 @@ ANSWERS = {
     "lm.compare": lm_compare,
     "glm.compare": glm_compare,
     "lmer.compare": lmer_compare,
+    "lm.predict": lm_predict,
+    "glm.predict": glm_predict,
+    "lmer.predict": mixed_predict,
+    "glmer.predict": mixed_predict,
     "lm.anova": lm_anova,
     "glm.anova": glm_anova,
     "lmer.anova": lmer_anova,
