@@ -54,6 +54,12 @@ class Patterns:
         return self.B.shape[2]
 
     @cached_property
+    def rows_and_columns(self) -> tuple[Array, Array]:
+        """Of the free entries of T."""
+        rows, columns = (np.array(x) for x in zip(*self.entries, strict=True))
+        return rows, columns
+
+    @cached_property
     def A_planes(self) -> pl.Planes:
         """A as planes (U,)."""
         return [[np.ascontiguousarray(self.A[:, a, b]) for b in range(self.k)] for a in range(self.k)]
@@ -222,7 +228,7 @@ class Lanes:
         P = pl.sandwich(D, d.spread(Si)) if self.reml and p else None
         slope = N if P is None else [[N[a][b] - P[a][b] for b in range(k)] for a in range(k)]
         K = _collect(slope, m, lanes) - ratio[:, None, None] * G_sum
-        rows, columns = (np.array(x) for x in zip(*d.entries, strict=True))
+        rows, columns = d.rows_and_columns
         gradient = 2.0 * (K @ T)[:, rows, columns]
 
         # Exact Hessian: directions E_i = e_a t_b' + t_b e_a' of Sigma, t_b the columns of T

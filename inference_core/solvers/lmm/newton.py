@@ -79,7 +79,9 @@ class NewtonResult:
         )  # fmt: skip
 
 
-def newton(problem: Problem, start: Array, *, tol: float = FIT_TOL, max_iter: int = 60) -> NewtonResult:
+def newton(
+    problem: Problem, start: Array, *, tol: float = FIT_TOL, max_iter: int = 60, at: Evaluation | None = None
+) -> NewtonResult:
     """Minimise the deviance of every lane.
 
     Parameters
@@ -93,6 +95,8 @@ def newton(problem: Problem, start: Array, *, tol: float = FIT_TOL, max_iter: in
         deviance units, hence free of the scale of the data), with no negative curvature left.
     max_iter : int
         Evaluations after the first.
+    at : Evaluation, optional
+        What the problem is at ``start``, where that is known already.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def newton(problem: Problem, start: Array, *, tol: float = FIT_TOL, max_iter: in
     """
     theta = np.array(start, dtype=float)
     with np.errstate(all="ignore"):  # a trial point may overflow: it is not finite, so it is rejected
-        at = Evaluation(*(np.array(value) for value in problem.evaluate(theta)))
+        at = Evaluation(*(np.array(value) for value in problem.evaluate(theta))) if at is None else at
         B = theta.shape[0]
         out = NewtonResult(
             theta.copy(), at.deviance.copy(), at.beta.copy(), at.r2.copy(), at.gradient.copy(), at.hessian.copy(),

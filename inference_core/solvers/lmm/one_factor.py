@@ -11,7 +11,7 @@ from inference_core.states import Array
 from . import planes as pl
 from .groups import GroupDesign
 from .lanes import Lanes
-from .newton import FIT_TOL, REPLICATE_TOL, NewtonResult, best_of, newton
+from .newton import FIT_TOL, REPLICATE_TOL, Evaluation, NewtonResult, best_of, newton
 from .structure import canonical, components, to_matrix, to_theta
 
 VALLEY_ITERATIONS = 15  # after so many, a lane is in the curved valley T_11 -> 0 and wants other coordinates
@@ -36,7 +36,9 @@ class LaneFits:
     inside: NewtonResult  # in search coordinates
 
 
-def solve(lanes: Lanes, start: Array, *, full: bool, tol: float, max_iter: int = 60) -> NewtonResult:
+def solve(
+    lanes: Lanes, start: Array, *, full: bool, tol: float, max_iter: int = 60, at: Evaluation | None = None
+) -> NewtonResult:
     """Newton for every lane, then other coordinates for the few that are stuck.
 
     With T_11 near 0 and k >= 2 the triangle is a bad gauge: (T_21, T_22) may rotate freely. Those lanes go again with
@@ -44,7 +46,7 @@ def solve(lanes: Lanes, start: Array, *, full: bool, tol: float, max_iter: int =
     """
     k = lanes.patterns.k
     curved = full and k > 1
-    out = newton(lanes, start, tol=tol, max_iter=min(VALLEY_ITERATIONS, max_iter) if curved else max_iter)
+    out = newton(lanes, start, tol=tol, max_iter=min(VALLEY_ITERATIONS, max_iter) if curved else max_iter, at=at)
     if not curved or max_iter <= VALLEY_ITERATIONS:
         return out
     stuck = np.flatnonzero(~out.converged & np.isfinite(out.deviance))
@@ -104,12 +106,13 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     full = bool(np.all(design.mask == np.tril(np.ones_like(design.mask))))
     loose = max(tol, LOOSE_TOL)
     big = design.patterns.U * design.k > BIG
-    points = np.vstack([moment_start(one, design.mask)] + [scaled_start(one, scale) for scale in SCALES])
+    points = np.vstack([moment_start(one, design.mask)[0]] + [scaled_start(one, scale) for scale in SCALES])
     looked_at = points[[0, 1 + SCALES.index(1.0)]] if big else points
-    begin = looked_at[_lowest(one, looked_at)][None]
-    if start is not None:
-        begin = np.vstack([design.theta_inside(start[None]), begin])
-    tried = _from_starts(one, begin, full, loose, max_iter)
+    begin, there = _lowest(one, looked_at)
+    if start is None:  # usually the only search, so it goes to the end
+        tried = [solve(one, begin, full=full, tol=tol, max_iter=max_iter, at=there)]
+    else:
+        tried = _from_starts(one, np.vstack([design.theta_inside(start[None]), begin]), full, loose, max_iter)
     best = best_of(tried)
     inside = canonical(to_matrix(best.theta, design.entries, design.k), design.mask)[0]
     risky = design.k > 1 and not big and (design.k > 2 or design.n_groups < FEW_GROUPS * design.k)
@@ -129,13 +132,15 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
             tried += _from_starts(one, np.array(more), full, loose, max_iter)
         best = best_of(tried)
     apart = _apart(tried)
-    polished = solve(one, best.theta, full=full, tol=tol, max_iter=max_iter)
-    polished.n_iter += best.n_iter
     messages = ()
     if apart > SAME_OPTIMUM:
         messages = (
             f"starting points ended in different optima, up to {apart:.2g} deviance units apart; the best was taken",
         )
+    if best.converged[0] and best.decrement[0] < tol:
+        return outside(design, one, best), messages
+    polished = solve(one, best.theta, full=full, tol=tol, max_iter=max_iter)
+    polished.n_iter += best.n_iter
     return outside(design, one, best_of([best, polished] if not polished.converged[0] else [polished])), messages
 
 
@@ -143,16 +148,20 @@ def fit_many(lanes: Lanes, design: GroupDesign, start: Array, *, tol: float = RE
              max_iter: int = 60) -> LaneFits:  # fmt: skip
     """B replicates from one warm start T (k, k) in the units of the data, in chunks that stay in cache.
 
+    Of balanced designs, where all groups are one pattern, a lane begins at its own moment estimate if that is inside.
     A lane that does not converge has ``converged`` false.
     """
     full = bool(np.all(design.mask == np.tril(np.ones_like(design.mask))))
-    begin = design.theta_inside(np.asarray(start)[None])[0]
+    begin = np.tile(design.theta_inside(np.asarray(start)[None]), (lanes.size, 1))
+    if lanes.patterns.U == 1 and lanes.count is None:
+        own, inside = moment_start(lanes, design.mask)
+        begin = np.where(inside[:, None], own, begin)
     chunk = max(1, CHUNK // lanes.patterns.U)
     parts = []
     for at in range(0, lanes.size, chunk):
         stop = min(at + chunk, lanes.size)
         some = lanes if chunk >= lanes.size else lanes.take(np.arange(at, stop))
-        found = solve(some, np.tile(begin, (some.size, 1)), full=full, tol=tol, max_iter=max_iter)
+        found = solve(some, begin[at:stop], full=full, tol=tol, max_iter=max_iter)
         parts.append(outside(design, some, found))
     return parts[0] if len(parts) == 1 else _concatenate(parts)
 
@@ -249,48 +258,61 @@ def vcov_unscaled(design: GroupDesign, T: Array) -> Array:
     return root @ root.T
 
 
-def moment_start(one: Lanes, mask: Array) -> Array:
-    """(1, m) T from the spread of the groups' own least-squares effects, less what noise explains of it.
+def moment_start(lanes: Lanes, mask: Array) -> tuple[Array, Array]:
+    """T from the spread of the groups' own least-squares effects, less what noise explains of it.
 
-    For balanced data this is the REML estimate itself. Groups too small to estimate all effects are passed over; the
-    identity where none is left.
+    For balanced data whose X is made of the columns of Z this is the estimate itself, where it is inside. Groups too
+    small to estimate all effects are passed over.
+
+    Returns
+    -------
+    (B, m) theta, (B,) inside
+        The identity where too few groups are left; ``inside`` where no variance had to be lifted off the boundary.
     """
-    d, k = one.patterns, one.patterns.k
+    d, k, size = lanes.patterns, lanes.patterns.k, lanes.size
     w = np.linalg.eigvalsh(d.A)
     usable = w[:, 0] > 1e-6 * w[:, -1]
     m = (np.ones(d.U) if d.count is None else d.count) * usable
     groups = float(m.sum())
-    rest = d.n - k * groups - d.p
-    identity = scaled_start(one, 1.0)[None]
-    if groups < k + 1 or rest < 1:
-        return identity
-    if one.C is None:
-        c = np.stack([part[0] for part in one.c], axis=-1)[usable]
-        E = c[:, :, None] * c[:, None, :]
-    else:
-        E = np.stack([np.stack([plane[0] for plane in row], axis=-1) for row in one.C], axis=-2)[usable]
-    Ai = np.linalg.inv(d.A[usable])
+    identity = np.tile(scaled_start(lanes, 1.0), (size, 1))
+    if groups < k + 1:
+        return identity, np.zeros(size, dtype=bool)
+    A, m = d.A[usable], m[usable]
+    Ai = np.linalg.inv(A)
+    within = float(np.einsum("u,uap,uab,ubp->", m, d.B[usable], Ai, d.B[usable]))  # columns of X that Z can imitate
+    rest, between = d.n - k * groups - (d.p - within), groups - within / k if lanes.reml else groups
+    if rest < 1 or between < 1:
+        return identity, np.zeros(size, dtype=bool)
+    E = np.empty((size, m.size, k, k))
+    for a in range(k):
+        for b in range(k):
+            product = lanes.c[a] * lanes.c[b] if lanes.C is None else lanes.C[a][b]
+            E[:, :, a, b] = product[:, usable]
     half = Ai @ E
-    sigma2 = (float(one.yy[0]) - float(np.einsum("uaa->", half))) / rest
-    if not sigma2 > 0:
-        return identity
-    S = np.einsum("uab,ubc->ac", half, Ai) / (groups * sigma2) - np.einsum("u,uab->ab", m[usable], Ai) / groups
+    sigma2 = (lanes.yy - np.einsum("suaa->s", half)) / rest
+    noise = np.einsum("u,uab->ab", m, Ai) / groups
+    with np.errstate(divide="ignore", invalid="ignore"):
+        S = (half @ Ai).sum(axis=1) / (between * sigma2)[:, None, None] - noise
     linked = np.zeros((k, k), dtype=bool)
     for members in components(mask):
         linked[np.ix_(members, members)] = mask[np.ix_(members, members)] | mask[np.ix_(members, members)].T
-    values, V = np.linalg.eigh(np.where(linked, 0.5 * (S + S.T), 0.0))
-    T = V * np.sqrt(np.maximum(values, max(0.01, 0.02 * values[-1])))  # off the boundary, where nothing pulls
-    return to_theta(canonical(_lower(T), mask)[None], d.entries)
+    possible = sigma2 > 0
+    S = np.where(possible[:, None, None], np.where(linked, 0.5 * (S + S.transpose(0, 2, 1)), 0.0), np.eye(k))
+    values, V = np.linalg.eigh(S)
+    least = np.maximum(0.01, 0.02 * values[:, -1:])  # off the boundary, where nothing pulls
+    T = V * np.sqrt(np.maximum(values, least))[:, None, :]
+    return to_theta(canonical(_lower(T), mask), d.entries), possible & (values[:, 0] >= least[:, 0])
 
 
 def _lower(T: Array) -> Array:
-    return np.asarray(np.linalg.qr(T.T, mode="r")).T
+    return np.asarray(np.linalg.qr(T.transpose(0, 2, 1), mode="r")).transpose(0, 2, 1)
 
 
-def _lowest(one: Lanes, points: Array) -> int:
-    """Which of some points has the lowest deviance: many lanes cost little more than one."""
-    deviance = one.repeated(len(points)).evaluate(points).deviance
-    return int(np.argmin(np.where(np.isfinite(deviance), deviance, np.inf)))
+def _lowest(one: Lanes, points: Array) -> tuple[Array, Evaluation]:
+    """(1, m) the point with the lowest deviance, and what is there: many lanes cost little more than one."""
+    found = one.repeated(len(points)).evaluate(points)
+    best = int(np.argmin(np.where(np.isfinite(found.deviance), found.deviance, np.inf)))
+    return points[[best]], Evaluation(*(value[[best]] for value in found))
 
 
 def _from_starts(one: Lanes, starts: Array, full: bool, tol: float, max_iter: int) -> list[NewtonResult]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from inference_core.states import Array
@@ -22,17 +24,30 @@ def full_mask(k: int) -> Array:
 
 def components(mask: Array) -> tuple[Array, ...]:
     """Effects that covary, directly or through others, as sorted positions; together they are 0 .. k - 1."""
-    k = mask.shape[0]
-    linked = mask | mask.T | np.eye(k, dtype=bool)
-    for _ in range(k):
-        linked = linked @ linked
-    return tuple(np.flatnonzero(row) for j, row in enumerate(linked) if np.argmax(row) == j)
+    return tuple(members for members, _ in _parts(mask))
 
 
 def is_full(mask: Array, members: Array) -> bool:
     """Whether the whole lower triangle of these effects is free."""
     part = mask[np.ix_(members, members)]
     return bool(np.all(part[np.tril_indices(members.size)]))
+
+
+def _parts(mask: Array) -> tuple[tuple[Array, bool], ...]:
+    """The components of a mask, and whether each is full: looked up, because small fits ask dozens of times."""
+    return _parts_of(np.asarray(mask, dtype=bool).tobytes(), mask.shape[0])
+
+
+@lru_cache(maxsize=256)
+def _parts_of(packed: bytes, k: int) -> tuple[tuple[Array, bool], ...]:
+    mask = np.frombuffer(packed, dtype=bool).reshape(k, k)
+    linked = mask | mask.T | np.eye(k, dtype=bool)
+    for _ in range(k):
+        linked = linked @ linked
+    found = [np.flatnonzero(row) for j, row in enumerate(linked) if np.argmax(row) == j]
+    for members in found:
+        members.flags.writeable = False
+    return tuple((members, is_full(mask, members)) for members in found)
 
 
 def whitening(Z: Array, mask: Array) -> Array:
@@ -43,9 +58,9 @@ def whitening(Z: Array, mask: Array) -> Array:
     """
     n, k = Z.shape
     R = np.zeros((k, k))
-    for members in components(mask):
+    for members, full in _parts(mask):
         part = Z[:, members]
-        if is_full(mask, members) and n >= members.size:
+        if full and n >= members.size:
             R[np.ix_(members, members)] = np.linalg.qr(part, mode="r") / np.sqrt(n)
         else:
             R[members, members] = np.sqrt(np.mean(np.square(part), axis=0))
@@ -63,13 +78,18 @@ def canonical(T: Array, mask: Array) -> Array:
     By QR of T', never by Cholesky of T T', which may be singular.
     """
     out = np.array(T, dtype=float)
-    for members in components(mask):
-        if members.size > 1 and is_full(mask, members):
+    for members, full in _parts(mask):
+        if members.size == len(mask) > 1 and full:
+            out = _lower_of(out)
+        elif members.size > 1 and full:
             grid = np.ix_(members, members)
-            part = out[(..., *grid)]
-            out[(..., *grid)] = np.swapaxes(np.linalg.qr(np.swapaxes(part, -1, -2), mode="r"), -1, -2)
+            out[(..., *grid)] = _lower_of(out[(..., *grid)])
     signs = np.where(np.diagonal(out, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
     return np.where(mask, out * signs[..., None, :], 0.0)
+
+
+def _lower_of(T: Array) -> Array:
+    return np.swapaxes(np.linalg.qr(np.swapaxes(T, -1, -2), mode="r"), -1, -2)
 
 
 def to_matrix(theta: Array, entries: Entries, k: int) -> Array:
