@@ -39,7 +39,7 @@ class model(Results):
         As in R: ``"mpg ~ wt + hp"``, ``"cbind(ncases, ncontrols) ~ agegp"``, ``"log(y) ~ poly(x, 2) * group"``.
     data : frame, dict or path
         A polars frame, anything narwhals can turn into one (pandas, pyarrow), a dict of columns, or a path to csv,
-        tsv, parquet, json or ndjson (text also gzipped).
+        tsv, parquet, json or ndjson (text also gzipped). None: a model to simulate data from.
     family : str
         gaussian, binomial, poisson, gamma, inverse_gaussian, negative_binomial or tdist.
     link : str, optional
@@ -90,14 +90,9 @@ class model(Results):
                 found="a model without random effects has one method: least squares, or maximum likelihood by IRLS",
                 remedy="leave method out; 'reml' and 'ml' belong to mixed models",
             )
-        if data is None:
-            raise InferenceError(
-                asked=f"model({formula!r}) without data",
-                found="no data",
-                remedy="give a frame, a dict of columns or a path: model(formula, data)",
-            )
         # Shares the columns; what the frame's owner puts in their place later stays out.
-        self.data: pl.DataFrame = read_frame(data).clone()
+        self.data: pl.DataFrame = pl.DataFrame() if data is None else read_frame(data).clone()
+        self._has_data = data is not None
         chosen = get_family(family, link)
         # A typed parameter ("negative_binomial(theta=2)") stays in the name; everything else is known from the table.
         self._family = family if isinstance(family, str) and "(" in family else chosen.name
@@ -110,13 +105,18 @@ class model(Results):
             "method": _default_method(chosen.name, self._link, bool(parsed.random_terms)),
         }
         self.formula = formula
-        self._state = self._build(self._arguments)
+        self._state = self._build(self._arguments, self.data) if self._has_data else self._blank()
         if method is not None:
             self._arguments |= check_fit_request({"method": method}, self.spec)[0]
             self._state = replace(self._state, spec=replace(self.spec, method=self._arguments["method"]))
 
-    def _build(self, arguments: Mapping[str, Any]) -> ModelState:
-        spec, bundle = build_bundle(self.formula, self.data, family=self._family, link=self._link, **arguments)
+    def _blank(self) -> ModelState:
+        from .infer.simulation.design import blank
+
+        return ModelState(*blank(self.formula, self._family, self._link, self._arguments["method"]))
+
+    def _build(self, arguments: Mapping[str, Any], data: pl.DataFrame) -> ModelState:
+        spec, bundle = build_bundle(self.formula, data, family=self._family, link=self._link, **arguments)
         return ModelState(spec=spec, bundle=bundle)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
@@ -165,11 +165,17 @@ class model(Results):
             "weights": weights, "offset": offset, "nAGQ": nAGQ, "method": method, "solver": solver, "tol": tol,
             "max_iter": max_iter,
         }  # fmt: skip
+        if not self._has_data:
+            raise InferenceError(
+                asked=f"fit() of {self.formula!r}",
+                found="no data",
+                remedy="model(formula, data): a frame, a dict of columns or a path; or simulate(n=100, coef=...) first",
+            )
         arguments, options = check_fit_request(_given(given) | unknown, self.spec)
         state = self._state
         if arguments:
             kept = {**self._arguments, **arguments}
-            state = self._build(kept)
+            state = self._build(kept, self.data)
             self._arguments = kept
         fit = fit_model(state.spec, state.bundle, **options)
         self._state = ModelState(spec=state.spec, bundle=state.bundle, fit=fit, last_op="fit")
@@ -459,21 +465,48 @@ class model(Results):
         return self
 
     def simulate(
-        self, nsim: Any = 1, seed: Any = None, *, random: Any = UNSET, dispersion: Any = UNSET
+        self,
+        nsim: Any = UNSET,
+        seed: Any = None,
+        *,
+        random: Any = UNSET,
+        dispersion: Any = UNSET,
+        n: Any = UNSET,
+        predictors: Any = UNSET,
+        coef: Any = UNSET,
+        sigma: Any = UNSET,
+        spread: Any = UNSET,
+        trials: Any = UNSET,
     ) -> model:
-        """Let the fitted model make up responses; ``infer()`` then summarises them row by row.
+        """Let the fitted model make up responses, or a truth of yours make up data before there are any.
+
+        After ``fit()``: ``infer()`` summarises the responses row by row. Of a model without data: one data set, which
+        ``fit()`` then takes.
 
         Parameters
         ----------
-        nsim : int
-            Simulations.
+        nsim : int, default 1
+            Simulations of a fitted model.
         seed : int, optional
             Simulation i is a function of (seed, i) alone. None picks one (``m.state.simulations.seed``).
         random : {"new", "fitted"}
             Of mixed models: random effects drawn anew in each simulation, the same draws as those of the parametric
             bootstrap; or those of the fit in all of them.
         dispersion : float, optional
-            Of an lm (sigma squared) or glm, instead of the fit's own.
+            Of an lm (sigma squared) or glm, instead of the fit's own; without data, of gamma and inverse_gaussian.
+        n : int
+            Rows, of a model without data.
+        predictors : mapping or frame, optional
+            ``{"x": normal(10, 2), "g": groups(18)}`` of ``inference_core.predictors``, or values. Numbers that are not
+            named are standard normal.
+        coef : mapping
+            True coefficients by name, on the link scale; what is not named is 0.
+        sigma : float
+            True SD of the noise (gaussian, tdist).
+        spread : mapping
+            True SDs of random effects, ``{"g": {"Intercept": 24, "x": 6, "cor": 0.1}}``, on the link scale.
+        trials : int or values
+            Of a binomial ``cbind()``, or of a proportion with weights.
 
         Returns
         -------
@@ -498,13 +531,36 @@ class model(Results):
         ['row', 'observed', 'mean', 'sd']
         """
         from .infer.simulation.request import check_simulate_request
+
+        typed = _given({
+            "nsim": nsim, "random": random, "dispersion": dispersion, "n": n, "predictors": predictors, "coef": coef,
+            "sigma": sigma, "spread": spread, "trials": trials,
+        }) | {"seed": seed}  # fmt: skip
+        if self._without_data:
+            return self._generate(typed)
         from .infer.simulation.responses import simulations_of_fit
 
         state = self._fitted("simulate()")
-        typed = _given({"nsim": nsim, "seed": seed, "random": random, "dispersion": dispersion})
         options = check_simulate_request(typed, state.spec)
         made = simulations_of_fit(state.spec, state.bundle, self._require_fit(state), **options)
         self._state = replace(state, simulations=made, sim_inference=None, last_op="simulate")
+        return self
+
+    @property
+    def _without_data(self) -> bool:
+        """Whether there are no data, or none but simulated ones that were not fitted."""
+        return not self._has_data or (self._state.fit is None and self._state.simulations is not None)
+
+    def _generate(self, typed: dict[str, Any]) -> model:
+        from .infer.simulation.design import Plan
+        from .infer.simulation.generate import generate
+        from .infer.simulation.request import check_generate_request
+
+        plan = Plan.of(self.formula, self._family, self._link, self._arguments)
+        made = generate(plan, **check_generate_request(typed, self.formula))
+        built = self._build(self._arguments, made.frame)
+        self.data, self._has_data = made.frame, True
+        self._state = replace(built, simulations=made, last_op="simulate")
         return self
 
     def draw_stream(

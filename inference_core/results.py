@@ -311,6 +311,8 @@ class Results:
         if state.bundle.n_total > state.bundle.n:
             rows += f" of {state.bundle.n_total:,}"
         head = f"model({self.formula!r}): {kind}, {rows}"
+        if state.fit is None and state.simulations is not None:
+            return "\n".join([f"{head}, not fitted", *_simulation_lines(self)])
         if state.fit is None:
             return f"{head}, not fitted"
         if state.last_op == "predict" and state.pred is not None:

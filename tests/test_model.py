@@ -142,7 +142,7 @@ def test_readers_in_other_threads_never_see_a_half_made_state(mtcars):
     ("call", "says"),
     [
         (lambda d: model("mpg ~ wt", d).infer(), "has not been fitted"),
-        (lambda d: model("mpg ~ wt"), "no data"),
+        (lambda d: model("mpg ~ wt").fit(), "no data"),
         (lambda d: model("mpg ~ wtt", d), "wt"),
         (lambda d: model("mpg ~ wt", d, family="poison"), "poisson"),
         (lambda d: model("mpg ~ wt", d, link="lgo"), "log"),

@@ -86,7 +86,7 @@ def build_bundle(
 
     require_columns(parsed.response.columns, names, shorten(asked, 120))
     terms = expand_terms(parsed.fixed, names, set(parsed.response.columns), asked)
-    used = _used_columns(parsed, terms, [weight_request, *offset_requests], asked)
+    used = used_columns(parsed, terms, [weight_request, *offset_requests], asked)
     require_columns(used, names, shorten(asked, 120))
     if any(o.text == parsed.response.text for o in terms.operands):
         raise FormulaError(
@@ -101,7 +101,7 @@ def build_bundle(
     n = int(np.count_nonzero(valid))
     _check_rows(frame.height, n, lacking, missing)
     rows = np.flatnonzero(valid)
-    kept = frame.select(used)
+    kept = frame[used]  # without the query engine of select(), which costs more than a small fit
     kept = kept if n == frame.height else kept.filter(pl.Series(valid))
     columns = Columns(kept)
     text_numbers = _text_of_numbers(kept, terms)
@@ -139,7 +139,7 @@ def build_bundle(
 # ---- steps -------------------------------------------------------------------------------------------------
 
 
-def _used_columns(parsed: ParsedFormula, terms: Terms, requests: list[RowValue | None], asked: str) -> list[str]:
+def used_columns(parsed: ParsedFormula, terms: Terms, requests: list[RowValue | None], asked: str) -> list[str]:
     """Every column that the model looks at, in order of appearance, each once."""
     used: dict[str, None] = {}
     if parsed.response is not None:

@@ -13,6 +13,9 @@ from inference_core.states import ModelSpec
 
 from .responses import RANDOM
 
+# What says how data are made where there are none.
+TRUTH = ("n", "predictors", "coef", "sigma", "spread", "trials")
+
 _CHECKS = MappingProxyType(
     {
         "nsim": arguments.count,
@@ -31,6 +34,13 @@ def check_simulate_request(given: Mapping[str, Any], spec: ModelSpec) -> dict[st
     InferenceError
         Unknown words, numbers out of range, random effects of a model that has none.
     """
+    foreign = next((name for name in TRUTH if name in given), None)
+    if foreign is not None:
+        raise InferenceError(
+            asked=f"simulate({foreign}={arguments.show(given[foreign])}) after fit()",
+            found="the fitted model says how its responses are made",
+            remedy=f"leave {foreign} out; model({spec.formula!r}) without data simulates from a truth of yours",
+        )
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
     if "random" in values and not spec.has_random_effects:
         raise InferenceError(
@@ -45,4 +55,32 @@ def check_simulate_request(given: Mapping[str, Any], spec: ModelSpec) -> dict[st
             found=f"a dispersion of one's own belongs to lm and to glm that estimate one; this is {what}",
             remedy="leave dispersion out",
         )
+    return values
+
+
+def check_generate_request(given: Mapping[str, Any], formula: str) -> dict[str, Any]:
+    """Arguments of ``generate`` from those that were typed into ``simulate()`` of a model without data.
+
+    Raises
+    ------
+    InferenceError
+        Arguments that belong to a fitted model, numbers out of range.
+    """
+    for name in ("nsim", "random"):
+        if name in given:
+            raise InferenceError(
+                asked=f"simulate({name}={arguments.show(given[name])}) of a model without data",
+                found="before a fit simulate() makes one data set",
+                remedy=f"leave {name} out; power() makes and refits many, and after fit() simulate() takes {name}",
+            )
+    if "coef" not in given:
+        raise InferenceError(
+            asked=f"simulated data for {formula!r}",
+            found="no data to fit, and no truth to make some from",
+            remedy="coef={'x': 0.5} and n=100, or model(formula, data)",
+        )
+    values = dict(given)
+    if values.get("n") is not None:
+        values["n"] = arguments.count("n", values["n"])
+    values["seed"] = arguments.seed("seed", values.get("seed"))
     return values
