@@ -173,8 +173,14 @@ def factor_codes(design: FoldDesign) -> list[Array]:
         operands = [state.operands[i] for i in term.operands]
         if all(o.kind == "factor" for o in operands):
             X = bundle.X[:, np.asarray(bundle.term_of_column) == t]
-            out.append(np.unique(X @ (_HASH ** np.arange(X.shape[1])), return_inverse=True)[1].ravel())
+            out.append(_by_appearance(X @ (_HASH ** np.arange(X.shape[1]))))
     return out
+
+
+def _by_appearance(values: Array) -> Array:
+    """(n,) whole numbers for equal values, in the order in which they appear: the same for every coding."""
+    _, first, codes = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[codes.ravel()]
 
 
 def _checked_ids(group_ids: np.ndarray, bundle: DataBundle) -> Array:
