@@ -50,6 +50,7 @@ class Refits:
     sigma: Array  # (B,)
     status: Array  # (B,) see DRAW_REASONS
     se: Array | None = None  # (B, r)
+    information: Array | None = None  # (B, r, r) X'V^-1X in units of 1 / sigma^2, in the coordinates of the design
 
 
 def standard_normals(rng: RNG, start: int, stop: int, q: int, n: int) -> tuple[Array, Array]:
@@ -184,50 +185,54 @@ class LmerKernel:
 
     def refit(self, Y: Array) -> tuple[Array, Array, Array | None]:
         """Statistics (b, k), status (b,) and standard errors (b, k) or None of responses Y (b, n), the offset off."""
+        return self.collected(self.fits(Y))
+
+    def fits(self, Y: Array, start: Sequence[Array] | None = None) -> Refits:
+        """Refits to responses Y (b, n), the offset off, from T (k, k) of each block; the model's own if left out."""
         design = self.design
         with one_blas_thread():
             if isinstance(design, GroupDesign):
-                fits = self.fits_of_lanes(design, design.lanes(Y, reml=self.reml))
-            else:
-                fits = self._fits_of_terms(design, Y)
-        return self.collected(fits)
+                return self.fits_of_lanes(design, design.lanes(Y, reml=self.reml), start)
+            return self._fits_of_terms(design, Y, self.T if start is None else start)
 
-    def fits_of_lanes(self, design: GroupDesign, lanes: Lanes) -> Refits:
+    def fits_of_lanes(self, design: GroupDesign, lanes: Lanes, start: Sequence[Array] | None = None) -> Refits:
         """Warm refits of lanes of one grouping factor; those that do not settle go again from many starts."""
-        many = fit_many(lanes, design, self.T[0], tol=self.tol, max_iter=self.max_iter)
+        begin = self.T[0] if start is None else start[0]
+        many = fit_many(lanes, design, begin, tol=self.tol, max_iter=self.max_iter)
         T, beta, sigma, converged = many.T, many.beta, many.sigma, many.converged.copy()
         possible = np.ones(lanes.size, bool) if lanes.XX is None else np.isfinite(lanes.XX).all(axis=(1, 2))
         for i in np.flatnonzero(~converged & possible):
             one, _ = fit_one(
-                design, self.problem.y, reml=self.reml, tol=self.tol, max_iter=self.max_iter, start=self.T[0],
+                design, self.problem.y, reml=self.reml, tol=self.tol, max_iter=self.max_iter, start=begin,
                 lanes=lanes.take(np.array([i])),
             )  # fmt: skip
             T[i], beta[i], sigma[i], converged[i] = one.T[0], one.beta[0], one.sigma[0], one.converged[0]
-        se = None
+        se = information = None
         if self.want_se:
-            se = standard_errors(lanes.x_information(design.theta_inside(T)), design.x_factor, sigma)
-        return Refits([T], beta, sigma, np.where(possible, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED),
-                                                 DRAW_RANK_DEFICIENT), se)  # fmt: skip
+            information = lanes.x_information(design.theta_inside(T))
+            se = standard_errors(information, design.x_factor, sigma)
+        status = np.where(possible, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED), DRAW_RANK_DEFICIENT)
+        return Refits([T], beta, sigma, status, se, information)
 
-    def _fits_of_terms(self, design: DenseDesign | CrossedKernel, Y: Array) -> Refits:
+    def _fits_of_terms(self, design: DenseDesign | CrossedKernel, Y: Array, start: Sequence[Array]) -> Refits:
         options = {"reml": self.reml, "tol": self.tol, "max_iter": self.max_iter}
         if isinstance(design, DenseDesign):
-            fit, (T, beta, sigma, found) = fit_dense, replicate_dense(design, Y, self.T, **options)
+            fit, (T, beta, sigma, found) = fit_dense, replicate_dense(design, Y, start, **options)
         else:
-            fit, (T, beta, sigma, found) = fit_crossed, replicate_crossed(design, Y, self.T, **options)
+            fit, (T, beta, sigma, found) = fit_crossed, replicate_crossed(design, Y, start, **options)
         converged = found.converged.copy()
         for i in np.flatnonzero(~converged):
             again = fit(
-                self.problem.X, self.problem.terms, Y[i], weights=self.problem.weights, start=list(self.T), **options
+                self.problem.X, self.problem.terms, Y[i], weights=self.problem.weights, start=list(start), **options
             )
             beta[i], sigma[i], converged[i] = again.beta, again.sigma, again.converged
             for t, one in zip(T, again.T, strict=True):
                 t[i] = one
-        se = None
+        se = information = None
         if self.want_se:
             information = design.lanes(Y, reml=self.reml).x_information(design.theta_inside(T))
             se = standard_errors(information, design.x_factor, sigma)
-        return Refits(T, beta, sigma, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED), se)
+        return Refits(T, beta, sigma, np.where(converged, DRAW_OK, DRAW_NOT_CONVERGED), se, information)
 
     def collected(self, fits: Refits) -> tuple[Array, Array, Array | None]:
         """What a stream wants of refits: NaN rows where there is no estimate."""

@@ -10,7 +10,7 @@ from inference_core.states import Array
 
 from .information import Information, Moves
 
-_FLAT = 1e-8  # share of the largest curvature below which the deviance is flat along a direction
+FLAT = 1e-8  # share of the largest curvature below which the deviance is flat along a direction
 _SAME = 1e-8  # denominators closer than this are one
 _RANK = 1.5e-8  # share of the largest variance below which a combination of rows has none: sqrt(eps), as lmerTest
 
@@ -36,7 +36,7 @@ class Satterthwaite:
     def of(cls, info: Moves) -> Satterthwaite:
         """From the REML optimum. At a singular fit the directions that do not move V drop out by themselves."""
         w, U = np.linalg.eigh(info.hessian)
-        keep = w > _FLAT * w[-1]
+        keep = w > FLAT * w[-1]
         varpar = 2.0 * (U[:, keep] / w[keep]) @ U[:, keep].T
         Si = np.linalg.inv(info.S)
         jacobian = [info.sigma2 * Si @ R @ Si for R in info.turns]
