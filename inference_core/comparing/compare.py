@@ -12,6 +12,7 @@ from inference_core.errors import InferenceError
 from inference_core.fit import fit_model
 from inference_core.formula.names import suggest
 from inference_core.model import model
+from inference_core.progress import Cancel, Progress
 from inference_core.states import DataBundle, FitState, ModelSpec
 
 from .nesting import Nesting, nesting
@@ -19,7 +20,7 @@ from .nesting import Nesting, nesting
 if TYPE_CHECKING:
     from .steps import Tested
 
-TESTS = ("F", "lrt", "wald", "score")
+TESTS = ("F", "lrt", "wald", "score", "boot", "cv")
 
 COLUMNS = (
     "model", "n_params", "df_resid", "loglik", "deviance", "aic", "bic", "df", "statistic", "df2", "p_value",
@@ -46,7 +47,16 @@ class Side:
 
 
 def compare(
-    *models: model, test: str | None = None, errors: str = "iid", reml: bool = False
+    *models: model,
+    test: str | None = None,
+    errors: str = "iid",
+    reml: bool = False,
+    n_boot: int = 999,
+    k: int = 10,
+    repeats: int = 1,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> pl.DataFrame:
     """Put fitted models of the same data side by side, each tested against the one before it.
 
@@ -55,10 +65,12 @@ def compare(
     *models : model
         Two or more fitted models of the same rows and the same response; they are sorted by their number of
         parameters, and each is tested against the next smaller one.
-    test : {"F", "lrt", "wald", "score"}, optional
+    test : {"F", "lrt", "wald", "score", "boot", "cv"}, optional
         "F": extra sum of squares, of linear models, over the residual variance of the largest. "lrt": likelihood ratio.
-        "wald": the larger model's coefficients, with ``errors``. "score": Rao's, of generalized linear models. Default:
-        F for linear models, likelihood ratio for all others.
+        "wald": the larger model's coefficients, with ``errors``. "score": Rao's, of generalized linear models.
+        "boot": the likelihood ratio against its distribution when the smaller model is true, by refitting both to
+        responses that it makes up. "cv": held-out error on the same folds, which needs no nesting. Default: F for
+        linear models, likelihood ratio for all others.
     errors : str
         Of "wald": as in ``model.infer``, "kenward-roger" included.
     reml : bool
@@ -70,7 +82,9 @@ def compare(
     polars.DataFrame
         ``model, n_params, df_resid, loglik, deviance, aic, bic``, and of each against the one above it ``df,
         statistic, df2, p_value``. ``p_mixture`` where one random effect was added: its variance is tested at the edge
-        of what it can be, where chi-square is too cautious; it weighs two chi-squares by a half each.
+        of what it can be, where chi-square is too cautious; it weighs two chi-squares by a half each. With test="cv"
+        also ``cv_error`` (mean held-out deviance; squared error for a gaussian response) and, against the model above,
+        ``cv_difference, cv_se``, what the larger model saves.
 
     Raises
     ------
@@ -95,16 +109,41 @@ def compare(
     sides = _sides(models, reml)
     chosen = _choose(test, sides, errors)
     rows = [_row(side) for side in sides]
+    if chosen == "cv":
+        return _held_out(sides, rows, k, repeats, seed)
     for i in range(1, len(sides)):
         small, large = sides[i - 1], sides[i]
         found = nesting(small.bundle, large.bundle)
         if not found.is_nested:
             continue
-        tested = STEPS[chosen](Step(small, large, sides[-1], found, errors))
+        step = Step(small, large, sides[-1], found, errors)
+        if chosen == "boot":
+            from .resampled import bootstrap_ratio
+
+            tested = bootstrap_ratio(step, n_boot, seed, progress, cancel)
+        else:
+            tested = STEPS[chosen](step)
         rows[i] |= {"df": tested.df, "statistic": tested.statistic, "df2": tested.df2, "p_value": tested.p_value}
         rows[i]["p_mixture"] = _mixture(chosen, found, tested)
-    schema = {name: pl.String if name == "model" else pl.Float64 for name in COLUMNS}
-    return pl.DataFrame(rows, schema=schema).with_columns(pl.col("n_params").cast(pl.Int64))
+    return _table(rows, COLUMNS)
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pl.DataFrame:
+    schema = {name: pl.String if name == "model" else pl.Float64 for name in columns}
+    frame = pl.DataFrame(rows, schema=schema).with_columns(pl.col("n_params").cast(pl.Int64))
+    return frame.with_columns(pl.selectors.float().fill_nan(None))
+
+
+def _held_out(sides: list[Side], rows: list[dict[str, Any]], k: int, repeats: int, seed: int | None) -> pl.DataFrame:
+    from .resampled import cross_validated, fold_errors, paired
+
+    states = cross_validated(sides, k, repeats, seed)
+    errors = [fold_errors(side, state) for side, state in zip(sides, states, strict=True)]
+    for i, row in enumerate(rows):
+        row |= {"cv_error": float(np.mean(errors[i])), "cv_difference": None, "cv_se": None}
+        if i:
+            row |= paired(errors[i - 1], errors[i], states[0].k, repeats)
+    return _table(rows, (*COLUMNS[:7], "cv_error", "cv_difference", "cv_se", "df", "statistic", "p_value"))
 
 
 def _mixture(test: str, found: Nesting, tested: Tested) -> float | None:
@@ -188,6 +227,9 @@ def _choose(test: str | None, sides: list[Side], errors: str) -> str:
     if errors != "iid" and chosen != "wald":
         raise InferenceError(f"compare(..., errors={errors!r})", f"{chosen} tests rest on the model's own likelihood",
                              f"test='wald', errors={errors!r}")  # fmt: skip
+    if chosen == "cv" and len({side.spec.has_random_effects for side in sides}) > 1:
+        raise InferenceError("compare(..., test='cv')", "a mixed model predicts new groups, the other new rows",
+                             "test='lrt'")  # fmt: skip
     if chosen == "F" and not linear:
         raise InferenceError("compare(..., test='F')", "extra sums of squares are of linear models", "test='lrt'")
     if chosen == "score" and any(side.spec.has_random_effects or side.spec.is_lm for side in sides):

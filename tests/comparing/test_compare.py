@@ -108,6 +108,68 @@ def test_fixed_parts_have_no_mixture():
     assert row["p_mixture"] is None and row["df"] == 1
 
 
+def test_a_bootstrap_ratio_agrees_with_f_where_f_is_exact():
+    """Under normal errors the ratio is a function of F, so its bootstrap p-value estimates the F test's."""
+    small, large = cars("mpg ~ wt"), cars("mpg ~ wt + qsec + gear")
+    exact = compare(small, large)["p_value"][1]
+    found = compare(small, large, test="boot", n_boot=499, seed=1)["p_value"][1]
+    assert abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 499) + 1 / 500  # 4 Monte-Carlo errors and the step
+    again = compare(small, large, test="boot", n_boot=499, seed=1)["p_value"][1]
+    assert found == again
+
+
+def test_a_bootstrap_ratio_of_a_variance_lies_near_the_mixture():
+    """When the variance is 0 the ratio is 0 in most draws (of ML with 16 groups some 62 %): chi-square is too large."""
+    rng = np.random.default_rng(8)
+    data = {"y": rng.normal(size=80), "g": np.repeat(np.arange(16), 5).astype(str)}
+    small, large = model("y ~ 1", data).fit(), model("y ~ 1 + (1 | g)", data, method="ml").fit()
+    row = compare(small, large).row(1, named=True)
+    found = compare(small, large, test="boot", n_boot=199, seed=2)["p_value"][1]
+    assert row["statistic"] > 0
+    expected = 0.38 * row["p_value"]  # .38 to some hundredths, whose share of p is below one Monte-Carlo error
+    assert abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / 199)
+    assert found < 0.6 * row["p_value"]
+
+
+def test_a_bootstrap_ratio_can_be_stopped():
+    class Stop:
+        def is_set(self):
+            return True
+
+    seen = []
+    table = compare(cars("mpg ~ wt"), cars("mpg ~ wt + hp"), test="boot", n_boot=500, seed=1, cancel=Stop(),
+                    progress=lambda done, total: seen.append((done, total)))  # fmt: skip
+    assert seen and seen[-1][0] < 500
+    assert table["p_value"][1] <= 1
+
+
+def test_held_out_error_of_the_same_folds():
+    """By hand: the same folds, each model fitted to the rest, squared errors by fold."""
+    small, large = cars("mpg ~ wt"), cars("mpg ~ wt + hp")
+    table = compare(large, small, test="cv", k=5, seed=3)
+    folds = small.infer(how="cv", k=5, seed=3).cv_predictions.sort("row")["fold"].to_numpy()
+    data = small.data
+    saved = []
+    for fold in range(5):
+        train, test = data.filter(pl.Series(folds != fold)), data.filter(pl.Series(folds == fold))
+        errors = []
+        for formula in ("mpg ~ wt", "mpg ~ wt + hp"):
+            names = formula.split("~ ")[1].split(" + ")
+            X = np.column_stack([np.ones(len(train)), *(train[n].to_numpy() for n in names)])
+            b = np.linalg.lstsq(X, train["mpg"].to_numpy(), rcond=None)[0]
+            Z = np.column_stack([np.ones(len(test)), *(test[n].to_numpy() for n in names)])
+            errors.append(np.mean((test["mpg"].to_numpy() - Z @ b) ** 2))
+        saved.append(errors[0] - errors[1])
+    np.testing.assert_allclose(table["cv_difference"][1], np.mean(saved), rtol=1e-8)  # updates against refits
+    se = np.std(saved, ddof=1) * np.sqrt(1 / 5 + 1 / 4)
+    np.testing.assert_allclose(table["cv_se"][1], se, rtol=1e-8)  # as above
+
+
+def test_models_that_are_not_nested_compare_by_held_out_error():
+    table = compare(cars("mpg ~ wt"), cars("mpg ~ hp + qsec"), test="cv", k=8, seed=1)
+    assert table["p_value"][1] is not None
+
+
 @pytest.mark.parametrize(
     ("models", "options", "words"),
     [
@@ -129,6 +191,7 @@ def test_fixed_parts_have_no_mixture():
             {"test": "wald"}, "random effects differ",
         ),
         (lambda: [sleep("Reaction ~ Days"), sleep("Reaction ~ Days + (1 | Subject)")], {"test": "F"}, "test='lrt'"),
+        (lambda: [sleep("Reaction ~ Days"), sleep("Reaction ~ Days + (1 | Subject)")], {"test": "cv"}, "new groups"),
     ],
 )  # fmt: skip
 def test_refusals(models, options, words):
