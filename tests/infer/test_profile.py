@@ -235,14 +235,16 @@ def test_after_reml_it_is_the_same_profile():
         np.testing.assert_allclose(reml.ci[name], ml.ci[name], rtol=1e-6)
 
 
-def test_limits_follow_the_units():
-    """y times 10, x times 1000: SDs, sigma and coefficients follow, correlations stay."""
+@pytest.mark.parametrize("formula", [SLOPES, "Reaction ~ Days + (Days || Subject)"])
+@pytest.mark.parametrize(("by_y", "by_x"), [(10.0, 1e3), (1e-6, 1e10), (1e8, 1e-8)])
+def test_limits_follow_the_units(formula, by_y, by_x):
+    """y and x in other units: SDs, sigma and coefficients follow, correlations stay."""
     sleep = load_dataset("sleepstudy")
-    before = profile(SLOPES, sleep)
-    after = profile(SLOPES, sleep.with_columns(Reaction=10 * pl.col("Reaction"), Days=1000.0 * pl.col("Days")))
-    factor = {"sd_Days|Subject": 0.01, "Days": 0.01, "cor_Days.(Intercept)|Subject": 1.0}
+    before = profile(formula, sleep)
+    after = profile(formula, sleep.with_columns(Reaction=by_y * pl.col("Reaction"), Days=by_x * pl.col("Days")))
+    factor = {"sd_Days|Subject": by_y / by_x, "Days": by_y / by_x, "cor_Days.(Intercept)|Subject": 1.0}
     for name, limits in before.ci.items():
-        np.testing.assert_allclose(after.ci[name], factor.get(name, 10.0) * np.array(limits), rtol=1e-7)
+        np.testing.assert_allclose(after.ci[name], factor.get(name, by_y) * np.array(limits), rtol=1e-7)
 
 
 def test_weights_and_an_offset_take_part():

@@ -52,7 +52,7 @@ class ResidualDraws:
         for block, term, u, T in zip(problem.re.blocks, problem.terms, spherical, kernel.T, strict=True):
             groups = WholeGroups.of_block(problem, block)
             e = e - np.einsum("nk,nk->n", term.Z, (u @ T.T)[term.group])
-            effects.append(reflated(u[groups.levels], T, kernel.sigma, block.group_name))
+            effects.append(reflated(u[groups.levels], T, kernel.sigma, block.group_name, Z=term.Z))
             codes.append(groups.codes)
             Z.append(term.Z)
         root = None if problem.weights is None else np.sqrt(problem.weights)
@@ -75,33 +75,40 @@ class ResidualDraws:
         return Y
 
 
-def reflated(u: Array, T: Array, sigma: float, name: str) -> Array:
+def reflated(
+    u: Array, T: Array, sigma: float, name: str, *, asked: str = ASKED, remedy: str = "scheme='parametric'",
+    centred: bool = True, Z: Array | None = None,
+) -> Array:  # fmt: skip
     """(J, k) effects from spherical modes u (J, k): mean 0, and covariance sigma^2 T T' exactly.
 
     In spherical coordinates A is L_S^-T sigma T' with S the covariance of u. Where T is singular, u lies within the
-    span of its rows, and S is taken there.
+    span of its rows, and S is taken there. Not ``centred``, their mean products are sigma^2 T T', which is what flips
+    of sign keep. ``Z`` (n, k) are the columns of the effects, of size 1 if left out.
 
     Raises
     ------
     InferenceError
         ``u`` spans less than T does.
     """
-    size, rows = np.linalg.svd(T)[1:]
+    # what an effect adds to a response says whether there is one: an SD alone depends on the units of its column
+    units = np.ones(T.shape[0]) if Z is None else np.sqrt(np.mean(np.square(Z), axis=0))
+    size, rows = np.linalg.svd(units[:, None] * T)[1:]
     rank = int(np.count_nonzero(size > _LOST * max(float(size.max(initial=0.0)), _LOST)))
     if not rank:
         return np.zeros_like(u)
     # the whole space in its own coordinates keeps the Cholesky factors those of the source
     turn = np.eye(T.shape[0]) if rank == T.shape[0] else rows[:rank].T
     v = u @ turn
-    v = v - v.mean(axis=0)
+    if centred:
+        v = v - v.mean(axis=0)
     L = np.asarray(np.linalg.qr(v / np.sqrt(len(v)), mode="r")).T  # v'v / J = L L', no sum of squares formed
     L = L * np.where(np.diagonal(L) < 0, -1.0, 1.0)
     spread = np.diagonal(L)
     if len(v) <= rank or spread.min() <= _LOST * spread.max():
         raise InferenceError(
-            ASKED,
+            asked,
             f"the conditional modes of {len(v)} groups of {name} span less than their {rank} effects",
-            "scheme='parametric'",
+            remedy,
         )
     return sigma * solve_triangular(L, v.T, lower=True).T @ (T @ turn).T
 

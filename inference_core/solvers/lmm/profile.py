@@ -17,7 +17,7 @@ from .held import Kernel, held_deviance
 from .profile_targets import COR, FIXED, RATIO, SD, Targets, away_from_edge
 
 _TIED = 1e-9  # distance of a correlation from its limit that counts as the limit
-_EMPTY = 1e-8  # SD over sigma that counts as 0
+_EMPTY = 1e-8  # SD over sigma, an effect taken over the rows, that counts as 0
 
 Boundary = Callable[[int, int], float]  # (target, side) -> deviance of the best fit on that side's boundary
 
@@ -34,10 +34,13 @@ class LmmSurface:
         The optimum: free entries of T in search coordinates, then log sigma.
     boundary : callable
         (target, side) -> deviance of the best fit with that SD at 0, or that correlation at -1 or 1.
+    size : (P,) array
+        Root mean square of the column of an SD's effect; 1 for other targets.
     """
 
-    def __init__(self, kernel: Kernel, targets: Targets, x: Array, boundary: Boundary) -> None:
+    def __init__(self, kernel: Kernel, targets: Targets, x: Array, boundary: Boundary, size: Array) -> None:
         self.kernel, self.targets, self.x, self._boundary = kernel, targets, x, boundary
+        self._size = size
         P, q = targets.size, x.size
         best = held_deviance(kernel, x[None], np.zeros((1, targets.held.shape[1])), np.zeros(1))
         self.deviance = float(best.deviance[0])
@@ -105,6 +108,6 @@ class LmmSurface:
                 return UNKNOWN  # an SD is 0, and with it the correlation has no meaning
             if abs(here) > 1.0 - _TIED:
                 return TIED_ABOVE if here > 0 else TIED_BELOW
-        if kind in (SD, RATIO) and here <= _EMPTY * (np.exp(self.x[-1]) if kind == SD else 1.0):
+        if kind in (SD, RATIO) and here * self._size[j] <= _EMPTY * (np.exp(self.x[-1]) if kind == SD else 1.0):
             return EMPTY
         return FREE

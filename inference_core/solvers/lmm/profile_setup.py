@@ -84,13 +84,14 @@ class ProfileSetup:
         P, m, p = len(labels), theta.size, self.X.shape[1]
         width = max(term.k for term in self.terms)
         first, second = np.zeros((P, width, m)), np.zeros((P, width, m))
-        held, unit, origin = np.zeros((P, p)), np.ones(P), np.zeros(P)
+        held, unit, origin, size = np.zeros((P, p)), np.ones(P), np.zeros(P), np.ones(P)
         for j, label in enumerate(labels):
             if label.kind in (SD, RATIO, COR):
                 t = label.term
                 place = np.argsort(self.orders[t])
                 rows = np.linalg.inv(factors[t])[place]
                 first[j] = row_map(rows[label.first], entries[t], starts[t], m, width)
+                size[j] = np.sqrt(np.mean(np.square(self.terms[t].Z[:, place[label.first]])))
                 if label.kind == COR:
                     second[j] = row_map(rows[label.second], entries[t], starts[t], m, width)
             elif label.kind == FIXED:
@@ -106,7 +107,7 @@ class ProfileSetup:
                 return self.deviance_without(label.term, label.first)
             return self.deviance_tied(label.term, label.first, label.second, side)
 
-        return LmmSurface(kernel, targets, x, boundary), labels
+        return LmmSurface(kernel, targets, x, boundary, size), labels
 
     def _labels(self) -> tuple[Label, ...]:
         out = []

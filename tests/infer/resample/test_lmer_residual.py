@@ -97,6 +97,18 @@ def test_a_singular_covariance_is_restored_where_there_is_one():
         reflated(rng.standard_normal((2, 2)), np.array([[2.0, 0.0], [0.3, 1.0]]), 1.0, "g")
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_effects_follow_the_units_of_their_column(tied):
+    """A column times 1e10: its effects are 1e10 times smaller, the other's and their rank what they were."""
+    rng = np.random.default_rng(1)
+    T = np.array([[2.0, 0.0], [-1.0, 0.0 if tied else 0.5]])
+    u = rng.standard_normal((9, 2)) * [1.0, 0.0 if tied else 1.0]
+    Z = np.column_stack([np.ones(40), rng.standard_normal(40)])
+    units = np.array([1.0, 1e10])
+    before, after = reflated(u, T, 1.5, "g", Z=Z), reflated(u, T / units[:, None], 1.5, "g", Z=Z * units)
+    np.testing.assert_allclose(after * units, before, rtol=1e-10, atol=1e-12)
+
+
 def test_moments_of_residual_responses(models):
     """Mean X beta; covariance of the model, up to the noise being one pool: sigma^2 (Z T T' Z' + 1/w)."""
     spec, bundle, fit = models["weights and offset"]
