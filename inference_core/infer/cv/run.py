@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from inference_core.families import get_family
+from inference_core.infer.resample import engine
 from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.solvers.lstsq import lstsq
 from inference_core.states import Array, FitState
@@ -79,11 +79,11 @@ def outcome(
     out = empty_outcome(plan)
     monitor = Monitor(out.finished.size, progress=progress, cancel=cancel, verbose=verbose, desc="cross-validation")
     if cancel is None or not cancel.is_set():
-        for batch in stream(plan, n_jobs=n_jobs):
-            out.take(batch)
-            if not monitor.tick(batch.done):
-                break
-    monitor.close()
+        with closing(monitor), closing(stream(plan, n_jobs=n_jobs)) as batches:
+            for batch in batches:
+                out.take(batch)
+                if not monitor.tick(batch.done):
+                    break
     out.cancelled = not bool(out.finished.all())
     return out
 
@@ -97,10 +97,11 @@ def empty_outcome(plan: Plan) -> Outcome:
 def stream(plan: Plan, *, n_jobs: int = 1) -> Iterator[FoldBatch]:
     """Batches of held-out rows, the full model's folds first; the same for any ``n_jobs``."""
     total, done = len(plan.models) * plan.repeats * plan.k, 0
-    for batches in _results(plan, n_jobs):
-        for batch in batches:
-            done += len(batch.variants) * len(batch.folds)
-            yield replace(batch, done=done, total=total)
+    with closing(_results(plan, n_jobs)) as results:
+        for batches in results:
+            for batch in batches:
+                done += len(batch.variants) * len(batch.folds)
+                yield replace(batch, done=done, total=total)
 
 
 Task = Callable[[], list[FoldBatch]]
@@ -111,22 +112,13 @@ def _results(plan: Plan, n_jobs: int) -> Iterator[list[FoldBatch]]:
         for task in _closed_tasks(plan):  # shorter than it takes to tell another process
             yield task()
         return
-    tasks = refit_tasks(plan)
-    if n_jobs == 1:
-        for task in tasks:
-            yield task()
-        return
-    from joblib import Parallel, delayed
+    with closing(engine.batches(_carry_out, refit_tasks(plan), n_jobs=n_jobs)) as work:
+        for several in work:
+            yield from several
 
-    results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for task in tasks)
-    try:
-        # Not "yield from", which would hand a cancellation on before it can be made quiet.
-        for batches in results:  # noqa: UP028
-            yield batches
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tasks that a cancelled run leaves undone: its state says so
-            results.close()
+
+def _carry_out(task: Task) -> list[FoldBatch]:
+    return task()
 
 
 # ---- least squares -----------------------------------------------------------------------------------------
@@ -203,13 +195,13 @@ def refit_tasks(plan: Plan) -> Iterator[Task]:
         refitter = replace(refitter, start=fit)
         for repeat, folds in enumerate(plan.folds):
             batched = _batched(plan, model, v, fit, folds)
+            common = engine.Shared((batched, refitter, folds))
             if batched is None:
-                yield from (partial(_one_fold, refitter, repeat, j, folds) for j in range(plan.k))
+                yield from (partial(_one_fold, common, repeat, j) for j in range(plan.k))
                 continue
             step = batched.chunk
             for at in range(0, plan.k, step):
-                wanted = np.arange(at, min(at + step, plan.k))
-                yield partial(_many_folds, batched, refitter, repeat, wanted, folds)
+                yield partial(_many_folds, common, repeat, np.arange(at, min(at + step, plan.k)))
 
 
 def _batched(plan: Plan, model: Variant, v: int, fit: FitState | None, folds: Array) -> GlmFolds | LmerFolds | None:
@@ -233,14 +225,14 @@ def _batched(plan: Plan, model: Variant, v: int, fit: FitState | None, folds: Ar
     return LmerFolds.of(v, model.spec, bundle, fit)
 
 
-def _many_folds(
-    kernel: GlmFolds | LmerFolds, refitter: Refitter, repeat: int, wanted: Array, folds: Array
-) -> list[FoldBatch]:
+def _many_folds(common: engine.Shared, repeat: int, wanted: Array) -> list[FoldBatch]:
+    kernel, refitter, folds = common.value
     held, again = kernel.hold_out(repeat, folds, wanted)
     return [_single(h) for h in held] + [_refitted(refitter, repeat, j, folds) for j in again]
 
 
-def _one_fold(refitter: Refitter, repeat: int, fold: int, folds: Array) -> list[FoldBatch]:
+def _one_fold(common: engine.Shared, repeat: int, fold: int) -> list[FoldBatch]:
+    _, refitter, folds = common.value
     return [_refitted(refitter, repeat, fold, folds)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,12 @@ class FoldStream:
         monitor = Monitor(found.finished.size, progress=progress, cancel=cancel)
         if cancel is not None and cancel.is_set():
             return
-        for batch in stream(self.plan, n_jobs=n_jobs):
-            found.take(batch)
-            yield batch
-            if not monitor.tick(batch.done):
-                return
+        with closing(stream(self.plan, n_jobs=n_jobs)) as batches:
+            for batch in batches:
+                found.take(batch)
+                yield batch
+                if not monitor.tick(batch.done):
+                    return
 
     def predictions(self, batch: FoldBatch) -> Array:
         """(len(batch.variants), m) means on the response's scale of a batch's rows."""

@@ -16,6 +16,7 @@ Sources: Freedman & Lane (1983) J. Bus. Econ. Stat. 1; ter Braak (1992); Anderso
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -101,6 +102,7 @@ class LeastSquaresKernel(Frozen):
     vectors[slope[j]]``.
     """
 
+    threads: ClassVar[bool] = True  # suit it: it is matrix products, outside the interpreter's lock
     problem: Problem
     hypotheses: tuple[Hypothesis, ...]
     vectors: Array  # (v, m)

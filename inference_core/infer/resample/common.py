@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +14,8 @@ from inference_core.errors import DataError
 from inference_core.progress import Monitor
 from inference_core.rng import RNG, count_rows
 from inference_core.states.base import Array
+
+from .engine import batches
 
 __all__ = [
     "Array", "RefitKernel", "collect_boot_samples", "compute_bootstrap_ci", "refit_indices",
@@ -39,6 +43,8 @@ class RefitKernel(Protocol):
     def chunk_rows(self) -> int:
         """Resamples that one call should bring."""
         ...
+
+    # A kernel that leaves the interpreter lock alone most of the time says so with ``threads = True``.
 
     def refit(self, counts: Array, /) -> tuple[Array, Array, Array | None]:
         """(coef (b, p), status (b,), se (b, p) or None) for counts (b, n), or for whatever else the stream draws."""
@@ -112,20 +118,20 @@ def run_bootstrap_iterations(
     list of arrays
         In the order of ``rngs``.
     """
-    monitor = Monitor(n_boot, verbose=verbose, desc=desc)
-    if n_jobs == 1:
-        results = (iteration_fn(rng, **iter_kwargs) for rng in rngs[:n_boot])
-    else:
-        from joblib import Parallel, delayed
-
-        worker = delayed(iteration_fn)
-        results = Parallel(n_jobs=n_jobs, return_as="generator")(worker(rng, **iter_kwargs) for rng in rngs[:n_boot])
-    out = []
-    for done, result in enumerate(results, start=1):
-        out.append(result)
-        monitor.tick(done)
-    monitor.close()
+    out: list[np.ndarray] = []
+    compute = partial(_iterate, iteration_fn, iter_kwargs)
+    with (
+        closing(Monitor(n_boot, verbose=verbose, desc=desc)) as monitor,
+        closing(batches(compute, rngs[:n_boot], n_jobs=n_jobs)) as work,
+    ):
+        for results in work:
+            out += results
+            monitor.tick(len(out))
     return out
+
+
+def _iterate(iteration_fn: Callable[..., np.ndarray], iter_kwargs: dict[str, Any], rng: RNG) -> np.ndarray:
+    return iteration_fn(rng, **iter_kwargs)
 
 
 def collect_boot_samples(

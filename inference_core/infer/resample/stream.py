@@ -6,9 +6,9 @@ any size, spread over workers, and any draw rebuilt.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -26,15 +26,11 @@ from inference_core.states.fit import FitState
 from inference_core.states.inference import Batch, ResamplesState
 from inference_core.states.spec import ModelSpec
 
+from . import engine
 from .common import RefitKernel
 from .glm_operators import GlmKernel
 from .leave_out import leave_one_out_for_bca
 from .lm_operators import LmKernel
-
-# A batch should take about this long: short enough for a smooth picture and a prompt stop.
-TARGET_SECONDS = 0.03
-# Doubles that one worker's task goes through: some 10 ms for an lm, a hundred times joblib's own cost.
-TASK_VALUES = 1 << 21
 
 Part = tuple[Array, Array, Array | None]  # samples (b, p), status (b,), se (b, p) or None
 Drawn = Callable[[RNG, int, int], Array]  # what a kernel refits for draws start .. stop - 1: (b, n)
@@ -105,28 +101,34 @@ class DrawStream:
         return Batch(start, samples, status, se, total=stop)
 
     def batches(
-        self, n: int, start: int = 0, progress: Progress | None = None, cancel: Cancel | None = None
+        self,
+        n: int,
+        start: int = 0,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        n_jobs: int = 1,
     ) -> Iterator[Batch]:
         """Draws ``start .. start + n - 1`` as batches of at most some 50 ms; stops early when ``cancel`` is set.
 
         ``progress(done, n)`` is called after each batch. The size of a batch follows the time the last one took; the
-        draws do not depend on it.
+        draws do not depend on it, nor on ``n_jobs``.
         """
         monitor = Monitor(n, progress=progress, cancel=cancel)
-        if cancel is not None and cancel.is_set():
-            return
-        stop, chunks, size = start + n, 1, self.kernel.chunk_rows
-        while start < stop:
-            begin = time.perf_counter()
-            end = min((start // size + chunks) * size, stop)
-            batch = replace(self.batch(start, end), total=n)
-            spent = time.perf_counter() - begin
-            start = end
-            yield batch
-            if not monitor.tick(n - (stop - start)):
-                return
-            # At most double: the first batches carry the cost of warming up.
-            chunks = max(1, min(2 * chunks, int(chunks * TARGET_SECONDS / max(spent, 1e-6))))
+        size, stop = self.kernel.chunk_rows, start + n
+        compute = self._chunk if n_jobs == 1 else partial(_draw_chunk, self.kernel, self.drawn, self.rng)
+        chunks = range(start // size, -(-stop // size)) if n > 0 else range(0)
+        # Compiled steps of JAX leave the interpreter lock alone too, and do not travel.
+        threads = getattr(self.kernel, "threads", False) or getattr(self.kernel, "jax", None) is not None
+        first = chunks.start * size
+        with closing(engine.batches(compute, chunks, n_jobs=n_jobs, threads=threads, cancel=cancel)) as work:
+            for parts in work:
+                rows = slice(max(start - first, 0), stop - first)
+                samples, status, se = (None if part is None else part[rows] for part in _join(parts, len(self.names)))
+                batch = Batch(first + rows.start, samples, status, se, total=n)
+                first += len(parts) * size
+                yield batch
+                if not monitor.tick(min(first, stop) - start):
+                    return
 
     def collect(
         self,
@@ -153,16 +155,15 @@ class DrawStream:
         status = np.empty(n, np.int8)
         se = np.empty_like(samples) if self.want_se else None
         done = 0
-        pieces = self.batches(n, start, cancel=cancel) if n_jobs == 1 else self._parallel(n, start, n_jobs, cancel)
-        for batch in pieces:
-            rows = slice(done, done + len(batch.status))
-            samples[rows], status[rows] = batch.samples, batch.status
-            if se is not None:
-                se[rows] = batch.se
-            done = rows.stop
-            if not monitor.tick(done):
-                break
-        monitor.close()
+        with closing(monitor), closing(self.batches(n, start, cancel=cancel, n_jobs=n_jobs)) as pieces:
+            for batch in pieces:
+                rows = slice(done, done + len(batch.status))
+                samples[rows], status[rows] = batch.samples, batch.status
+                if se is not None:
+                    se[rows] = batch.se
+                done = rows.stop
+                if not monitor.tick(done):
+                    break
         return self.resamples(samples[:done], status[:done], None if se is None else se[:done],
                               n_requested=n, cancelled=done < n)  # fmt: skip
 
@@ -247,29 +248,6 @@ class DrawStream:
             self._last_chunk = kept
         return kept[1]
 
-    def _parallel(self, n: int, start: int, n_jobs: int, cancel: Cancel | None) -> Iterator[Batch]:
-        from joblib import Parallel, delayed, effective_n_jobs
-
-        if cancel is not None and cancel.is_set():
-            return
-        size, stop = self.kernel.chunk_rows, start + n
-        each = max(1, TASK_VALUES // (size * self.kernel.n))
-        last = -(-stop // size)
-        tasks = [range(at, min(at + each, last)) for at in range(start // size, last, each)]
-        # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
-        with Parallel(n_jobs=n_jobs, prefer="threads") as work:
-            wave = 2 * effective_n_jobs(n_jobs)  # short enough that a cancel is heard between two waves
-            for at in range(0, len(tasks), wave):
-                these = tasks[at : at + wave]
-                share = partial(_draw_chunks, self.kernel, self.drawn, self.rng)
-                results: Any = work(delayed(share)(chunks) for chunks in these)
-                for chunks, parts in zip(these, results, strict=True):
-                    samples, status, se = _join(parts, len(self.names))
-                    first = chunks[0] * size
-                    rows = slice(max(start - first, 0), stop - first)
-                    begin = first + rows.start
-                    yield Batch(begin, samples[rows], status[rows], None if se is None else se[rows], total=n)
-
 
 def case_indices(rng: RNG, n: int, i: int) -> Array:
     """(n,) row positions of case resample ``i`` of n rows."""
@@ -281,13 +259,9 @@ def _rows_of_draw(rng: RNG, n: int, rows_of: Callable[[RNG, int], Array] | None,
 
 
 def _draw_chunk(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunk: int) -> Part:
+    """A pure function of (seed, chunk); module-level so that other processes can import it."""
     first, stop = chunk * kernel.chunk_rows, (chunk + 1) * kernel.chunk_rows
     return kernel.refit(rng.counts(first, stop, kernel.n) if drawn is None else drawn(rng, first, stop))
-
-
-def _draw_chunks(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunks: range) -> list[Part]:
-    """A worker's share; module-level so that other processes can import it."""
-    return [_draw_chunk(kernel, drawn, rng, chunk) for chunk in chunks]
 
 
 def _join(parts: Sequence[Part], p: int) -> Part:
