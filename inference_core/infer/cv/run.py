@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -94,7 +94,7 @@ def empty_outcome(plan: Plan) -> Outcome:
     return Outcome(np.full((V, R, n), np.nan), np.zeros((V, R, plan.k), bool), dispersion=np.full((R, plan.k), np.nan))
 
 
-def stream(plan: Plan, *, n_jobs: int = 1) -> Iterator[FoldBatch]:
+def stream(plan: Plan, *, n_jobs: int = 1) -> Generator[FoldBatch, None, None]:
     """Batches of held-out rows, the full model's folds first; the same for any ``n_jobs``."""
     total, done = len(plan.models) * plan.repeats * plan.k, 0
     with closing(_results(plan, n_jobs)) as results:
@@ -107,7 +107,7 @@ def stream(plan: Plan, *, n_jobs: int = 1) -> Iterator[FoldBatch]:
 Task = Callable[[], list[FoldBatch]]
 
 
-def _results(plan: Plan, n_jobs: int) -> Iterator[list[FoldBatch]]:
+def _results(plan: Plan, n_jobs: int) -> Generator[list[FoldBatch], None, None]:
     if plan.spec.is_lm and not plan.design.space_depends_on_rows:
         for task in _closed_tasks(plan):  # shorter than it takes to tell another process
             yield task()

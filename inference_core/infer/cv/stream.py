@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ class FoldStream:
 
     def batches(
         self, *, n_jobs: int = 1, progress: Progress | None = None, cancel: Cancel | None = None
-    ) -> Iterator[FoldBatch]:
+    ) -> Generator[FoldBatch, None, None]:
         """Held-out rows as they are predicted, the full model first, then the model without each term.
 
         Stops when ``cancel`` is set; ``state()`` then tells what the folds so far have shown.

@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ KEPT = 4  # computations that a worker remembers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Timed = tuple[float, list[Any]]  # seconds that a task took, and its results
 
 
 def batches(
@@ -44,7 +45,7 @@ def batches(
     n_jobs: int = 1,
     threads: bool = False,
     cancel: Cancel | None = None,
-) -> Iterator[list[Result]]:
+) -> Generator[list[Result], None, None]:
     """``compute(item)`` of every item, in their order, in lists that take some 30 ms each.
 
     Parameters
@@ -107,14 +108,12 @@ class _Run:
             return list(islice(self.items, self.each))
 
 
-def _here(compute: Callable[[Any], Any], run: _Run) -> Iterator[tuple[float, list[Any]]]:
+def _here(compute: Callable[[Any], Any], run: _Run) -> Generator[Timed, None, None]:
     while task := run.task():
         yield _timed(compute, task)
 
 
-def _elsewhere(
-    compute: Callable[[Any], Any], run: _Run, n_jobs: int, threads: bool
-) -> Iterator[tuple[float, list[Any]]]:
+def _elsewhere(compute: Callable[[Any], Any], run: _Run, n_jobs: int, threads: bool) -> Generator[Timed, None, None]:
     """Results of joblib's workers; tasks of workers that died are handed out again."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -146,9 +145,7 @@ def _elsewhere(
         return
 
 
-def _handed_out(
-    shared: Shared, lost: list[list[Any]], run: _Run, n_jobs: int, threads: bool
-) -> Any:
+def _handed_out(shared: Shared, lost: list[list[Any]], run: _Run, n_jobs: int, threads: bool) -> Any:
     """Generate the results of joblib's workers, in the order of the tasks."""
     from joblib import Parallel, delayed
 
@@ -169,19 +166,16 @@ def _handed_out(
             run.on_their_way.append(task)
             yield perform(shared, task)
 
-    parallel = Parallel(
-        n_jobs=n_jobs, prefer="threads" if threads else "processes", return_as="generator", pre_dispatch=WAITING,
-        batch_size=1,
-    )  # fmt: skip
-    return parallel(tasks())
+    options: dict[str, Any] = {"return_as": "generator", "pre_dispatch": WAITING, "batch_size": 1}
+    return Parallel(n_jobs=n_jobs, prefer="threads" if threads else "processes", **options)(tasks())
 
 
-def _perform(shared: Shared, task: list[Any]) -> tuple[float, list[Any]]:
+def _perform(shared: Shared, task: list[Any]) -> Timed:
     """A worker's share; module-level so that other processes can import it."""
     return _timed(shared.value, task)
 
 
-def _timed(compute: Callable[[Any], Any], task: list[Any]) -> tuple[float, list[Any]]:
+def _timed(compute: Callable[[Any], Any], task: list[Any]) -> Timed:
     begin = time.perf_counter()
     # One thread here and everywhere: the rounding of a product depends on how many share it.
     with one_blas_thread():
@@ -223,7 +217,7 @@ def _unpacked(key: str, block: np.ndarray) -> Shared:
     with _memory_lock:
         found = _memory.get(key)
         if found is None:
-            found = _memory[key] = Shared(pickle.loads(block))
+            found = _memory[key] = Shared(pickle.loads(block.data))
             while len(_memory) > KEPT:
                 _memory.popitem(last=False)
         _memory.move_to_end(key)

@@ -6,7 +6,7 @@ any size, spread over workers, and any draw rebuilt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,7 +97,7 @@ class DrawStream:
         for chunk in range(start // size, -(-stop // size)):
             rows = slice(max(start - chunk * size, 0), min(stop - chunk * size, size))
             parts.append(tuple(None if part is None else part[rows] for part in self._chunk(chunk)))
-        samples, status, se = parts[0] if len(parts) == 1 else _join(parts, len(self.names))
+        samples, status, se = _join(parts, len(self.names))
         return Batch(start, samples, status, se, total=stop)
 
     def batches(
@@ -107,7 +107,7 @@ class DrawStream:
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         n_jobs: int = 1,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Draws ``start .. start + n - 1`` as batches of at most some 50 ms; stops early when ``cancel`` is set.
 
         ``progress(done, n)`` is called after each batch. The size of a batch follows the time the last one took; the
@@ -123,8 +123,8 @@ class DrawStream:
         with closing(engine.batches(compute, chunks, n_jobs=n_jobs, threads=threads, cancel=cancel)) as work:
             for parts in work:
                 rows = slice(max(start - first, 0), stop - first)
-                samples, status, se = (None if part is None else part[rows] for part in _join(parts, len(self.names)))
-                batch = Batch(first + rows.start, samples, status, se, total=n)
+                samples, status, se = _join(parts, len(self.names))
+                batch = Batch(first + rows.start, samples[rows], status[rows], None if se is None else se[rows], n)
                 first += len(parts) * size
                 yield batch
                 if not monitor.tick(min(first, stop) - start):
@@ -265,6 +265,8 @@ def _draw_chunk(kernel: RefitKernel, drawn: Drawn | None, rng: RNG, chunk: int) 
 
 
 def _join(parts: Sequence[Part], p: int) -> Part:
+    if len(parts) == 1:
+        return parts[0]
     if not parts:
         return np.empty((0, p)), np.empty(0, np.int8), None
     samples, status, se = zip(*parts, strict=True)
