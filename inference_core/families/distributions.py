@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
+from inference_core.backends.namespace import is_numpy, namespace
 from inference_core.errors import InferenceError
 from inference_core.states.base import Array
 
@@ -41,7 +42,7 @@ def _positive(mu: Array) -> Array:
 # gaussian ---------------------------------------------------------
 def gaussian_variance(mu: Array) -> Array:
     """V = 1."""
-    return np.ones_like(mu, dtype=float)
+    return namespace(mu).ones_like(mu, dtype=float)
 
 
 def gaussian_deviance(y: Array, mu: Array) -> Array:
@@ -122,7 +123,7 @@ def binomial_simulate(rng, mu, weights=None, dispersion=1.0):
 # poisson ---------------------------------------------------------
 def poisson_variance(mu: Array) -> Array:
     """V = mu."""
-    return np.asarray(mu, dtype=float)
+    return np.asarray(mu, dtype=float) if is_numpy(mu) else mu
 
 
 def poisson_deviance(y: Array, mu: Array) -> Array:
@@ -150,7 +151,7 @@ def poisson_simulate(rng, mu, weights=None, dispersion=1.0):
 # gamma ---------------------------------------------------------
 def gamma_variance(mu: Array) -> Array:
     """V = mu^2."""
-    return np.square(mu)
+    return namespace(mu).square(mu)
 
 
 def gamma_deviance(y: Array, mu: Array) -> Array:
@@ -182,7 +183,7 @@ def gamma_simulate(rng, mu, weights=None, dispersion=1.0):
 def inverse_gaussian_variance(mu: Array) -> Array:
     """V = mu^3."""
     with np.errstate(over="ignore"):
-        return np.asarray(mu, dtype=float) ** 3
+        return (np.asarray(mu, dtype=float) if is_numpy(mu) else mu) ** 3
 
 
 def inverse_gaussian_deviance(y: Array, mu: Array) -> Array:
@@ -210,7 +211,7 @@ def inverse_gaussian_simulate(rng, mu, weights=None, dispersion=1.0):
 # negative binomial, theta fixed ---------------------------------------------------------
 def negbin_variance(mu: Array, theta: float) -> Array:
     """V = mu + mu^2 / theta."""
-    return mu + np.square(mu) / theta
+    return mu + namespace(mu).square(mu) / theta
 
 
 def negbin_deviance(y: Array, mu: Array, theta: float) -> Array:
@@ -269,7 +270,8 @@ def t_score_weight(eta: Array, y: Array, *, link, df: float, scale: float) -> tu
     with np.errstate(all="ignore"):
         slope = link.derivative(eta)
         resid = y - link.inverse(eta)
-        return (df + 1.0) * resid * slope / (df + np.square(resid / scale)), (df + 1.0) / (df + 3.0) * slope**2
+        score = (df + 1.0) * resid * slope / (df + namespace(eta).square(resid / scale))
+        return score, (df + 1.0) / (df + 3.0) * slope**2
 
 
 def t_simulate(rng, mu, weights=None, dispersion=1.0, *, df: float):
@@ -301,6 +303,11 @@ def logit_score_weight(eta: Array, y: Array) -> tuple[Array, Array]:
     vectorised, its ``where`` is not, and neither is scipy's expit. Buffers are reused; this is what a bootstrap of a
     logistic model spends its time on.
     """
+    if not is_numpy(eta):
+        xp = namespace(eta)
+        tail = xp.exp(-xp.abs(eta))
+        q = 1.0 / (1.0 + tail)
+        return y - xp.exp(xp.minimum(eta, 0.0)) * q, tail * q * q
     eta = np.asarray(eta, float)
     tail = np.abs(eta, out=np.empty_like(eta))
     np.exp(np.negative(tail, out=tail), out=tail)
@@ -321,7 +328,8 @@ def logit_deviance(eta: Array, y: Array) -> Array:
 
 def log_poisson_score_weight(eta: Array, y: Array) -> tuple[Array, Array]:
     """S = y - mu, w = mu."""
-    mu = np.exp(np.clip(eta, -700.0, 700.0))
+    xp = namespace(eta)
+    mu = xp.exp(xp.clip(eta, -700.0, 700.0))
     return y - mu, mu
 
 
@@ -335,6 +343,11 @@ def tails_score_weight(eta: Array, y: Array, *, link) -> tuple[Array, Array]:
         ratio = slope / variance
         s, w = (y - mu) * ratio, slope * ratio
         tail = ~(variance > 1e-4)  # above it 1 - mu still has 12 digits
+        if not is_numpy(eta):
+            xp = namespace(eta)
+            low, high, log_slope = link.log_tails(eta)
+            careful = y * xp.exp(log_slope - low) - (1.0 - y) * xp.exp(log_slope - high)
+            return xp.where(tail, careful, s), xp.where(tail, xp.exp(2.0 * log_slope - low - high), w)
         if np.any(tail):
             yt = np.broadcast_to(y, np.shape(eta))[tail]
             low, high, log_slope = link.log_tails(np.asarray(eta)[tail])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from scipy import special
 
+from inference_core.backends.namespace import is_numpy, namespace, special_functions
 from inference_core.states.base import Array
 
 EPS = float(np.finfo(float).eps)
@@ -41,157 +41,190 @@ class Link:
         return self.name in links_of(canonical_family(family))
 
 
+def _float(x: Array) -> Array:
+    return np.asarray(x, dtype=float) if is_numpy(x) else x
+
+
 # identity ---------------------------------------------------------
 def _same(x: Array) -> Array:
-    return np.asarray(x, dtype=float)
+    return _float(x)
 
 
 def _ones(eta: Array) -> Array:
-    return np.ones_like(eta, dtype=float)
+    xp = namespace(eta)
+    return xp.ones_like(eta, dtype=float)
 
 
 def _identity_tails(eta: Array) -> tuple[Array, Array, Array]:
+    xp = namespace(eta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(eta), np.log1p(-eta), np.zeros_like(eta)
+        return xp.log(eta), xp.log1p(-eta), xp.zeros_like(eta)
 
 
 # log ---------------------------------------------------------
 def _log(mu: Array) -> Array:
+    xp = namespace(mu)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(mu)
+        return xp.log(mu)
 
 
 def _exp(eta: Array) -> Array:
-    return np.exp(np.clip(eta, -_BIG, _BIG))
+    xp = namespace(eta)
+    return xp.exp(xp.clip(eta, -_BIG, _BIG))
 
 
 def _log_tails(eta: Array) -> tuple[Array, Array, Array]:
+    xp = namespace(eta)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return eta, np.log(-np.expm1(eta)), eta
+        return eta, xp.log(-xp.expm1(eta)), eta
 
 
 # logit ---------------------------------------------------------
 def _expit(eta: Array) -> Array:
-    return np.clip(special.expit(eta), EPS, 1.0 - EPS)
+    xp = namespace(eta)
+    sp = special_functions(eta)
+    return xp.clip(sp.expit(eta), EPS, 1.0 - EPS)
 
 
 def _logit_slope(eta: Array) -> Array:
-    return special.expit(eta) * special.expit(-eta)
+    sp = special_functions(eta)
+    return sp.expit(eta) * sp.expit(-eta)
 
 
 def _logit(mu: Array) -> Array:
+    sp = special_functions(mu)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return special.logit(mu)
+        return sp.logit(mu)
 
 
 def _logit_tails(eta: Array) -> tuple[Array, Array, Array]:
-    lower, upper = special.log_expit(eta), special.log_expit(-eta)
+    sp = special_functions(eta)
+    lower, upper = sp.log_expit(eta), sp.log_expit(-eta)
     return lower, upper, lower + upper
 
 
 # probit ---------------------------------------------------------
 def _ndtri(mu: Array) -> Array:
-    return special.ndtri(mu)
+    sp = special_functions(mu)
+    return sp.ndtri(mu)
 
 
 def _ndtr(eta: Array) -> Array:
-    return np.clip(special.ndtr(eta), EPS, 1.0 - EPS)
+    xp = namespace(eta)
+    sp = special_functions(eta)
+    return xp.clip(sp.ndtr(eta), EPS, 1.0 - EPS)
 
 
 def _normal_pdf(eta: Array) -> Array:
-    return np.exp(-0.5 * np.minimum(np.square(np.clip(eta, -1e100, 1e100)), 2 * _BIG) - _LOG_2PI_HALF)
+    xp = namespace(eta)
+    return xp.exp(-0.5 * xp.minimum(xp.square(xp.clip(eta, -1e100, 1e100)), 2 * _BIG) - _LOG_2PI_HALF)
 
 
 def _probit_tails(eta: Array) -> tuple[Array, Array, Array]:
-    eta = np.clip(eta, -1e100, 1e100)
-    return special.log_ndtr(eta), special.log_ndtr(-eta), -0.5 * eta * eta - _LOG_2PI_HALF
+    xp = namespace(eta)
+    sp = special_functions(eta)
+    eta = xp.clip(eta, -1e100, 1e100)
+    return sp.log_ndtr(eta), sp.log_ndtr(-eta), -0.5 * eta * eta - _LOG_2PI_HALF
 
 
 # cloglog ---------------------------------------------------------
 def _cloglog(mu: Array) -> Array:
+    xp = namespace(mu)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(-np.log1p(-np.asarray(mu, dtype=float)))
+        return xp.log(-xp.log1p(-_float(mu)))
 
 
 def _cloglog_inverse(eta: Array) -> Array:
-    return np.clip(-np.expm1(-_exp(eta)), EPS, 1.0 - EPS)
+    xp = namespace(eta)
+    return xp.clip(-xp.expm1(-_exp(eta)), EPS, 1.0 - EPS)
 
 
 def _cloglog_slope(eta: Array) -> Array:
-    eta = np.clip(eta, -_BIG, _BIG)
-    return np.exp(eta - np.exp(eta))
+    xp = namespace(eta)
+    eta = xp.clip(eta, -_BIG, _BIG)
+    return xp.exp(eta - xp.exp(eta))
 
 
 def _cloglog_tails(eta: Array) -> tuple[Array, Array, Array]:
-    eta = np.clip(eta, -_BIG, _BIG)
-    rate = np.exp(eta)
+    xp = namespace(eta)
+    eta = xp.clip(eta, -_BIG, _BIG)
+    rate = xp.exp(eta)
     with np.errstate(divide="ignore"):
         # log(1 - exp(-rate)) loses everything to cancellation for a tiny rate, where it is log(rate) = eta
-        lower = np.where(eta < -36.0, eta, np.log(-np.expm1(-rate)))
+        lower = xp.where(eta < -36.0, eta, xp.log(-xp.expm1(-rate)))
     return lower, -rate, eta - rate
 
 
 # cauchit ---------------------------------------------------------
 def _cauchit(mu: Array) -> Array:
-    mu = np.asarray(mu, dtype=float)
+    xp = namespace(mu)
+    mu = _float(mu)
     with np.errstate(divide="ignore", invalid="ignore"):
         # the tangent of the smaller tail: exact where mu is near 0 or 1
-        return np.where(mu < 0.5, -1.0 / np.tan(np.pi * mu), 1.0 / np.tan(np.pi * (1.0 - mu)))
+        return xp.where(mu < 0.5, -1.0 / xp.tan(np.pi * mu), 1.0 / xp.tan(np.pi * (1.0 - mu)))
 
 
 def _cauchit_inverse(eta: Array) -> Array:
-    return np.clip(np.arctan2(1.0, -eta) / np.pi, EPS, 1.0 - EPS)
+    xp = namespace(eta)
+    return xp.clip(xp.arctan2(1.0, -eta) / np.pi, EPS, 1.0 - EPS)
 
 
 def _cauchit_slope(eta: Array) -> Array:
-    return 1.0 / (np.pi * (1.0 + np.square(np.clip(eta, -1e150, 1e150))))
+    xp = namespace(eta)
+    return 1.0 / (np.pi * (1.0 + xp.square(xp.clip(eta, -1e150, 1e150))))
 
 
 def _cauchit_tails(eta: Array) -> tuple[Array, Array, Array]:
+    xp = namespace(eta)
     log_pi = np.log(np.pi)
-    lower, upper = np.log(np.arctan2(1.0, -eta)) - log_pi, np.log(np.arctan2(1.0, eta)) - log_pi
-    return lower, upper, np.log(_cauchit_slope(eta))
+    lower, upper = xp.log(xp.arctan2(1.0, -eta)) - log_pi, xp.log(xp.arctan2(1.0, eta)) - log_pi
+    return lower, upper, xp.log(_cauchit_slope(eta))
 
 
 # inverse ---------------------------------------------------------
 def _reciprocal(x: Array) -> Array:
     with np.errstate(divide="ignore"):
-        return 1.0 / np.asarray(x, dtype=float)
+        return 1.0 / _float(x)
 
 
 def _inverse_slope(eta: Array) -> Array:
+    xp = namespace(eta)
     with np.errstate(divide="ignore", over="ignore"):
-        return -1.0 / np.square(np.asarray(eta, dtype=float))
+        return -1.0 / xp.square(_float(eta))
 
 
 # sqrt ---------------------------------------------------------
 def _sqrt(mu: Array) -> Array:
+    xp = namespace(mu)
     with np.errstate(invalid="ignore"):
-        return np.sqrt(mu)
+        return xp.sqrt(mu)
 
 
 def _square(eta: Array) -> Array:
-    return np.square(np.clip(eta, -1e150, 1e150))
+    xp = namespace(eta)
+    return xp.square(xp.clip(eta, -1e150, 1e150))
 
 
 def _twice(eta: Array) -> Array:
-    return 2.0 * np.asarray(eta, dtype=float)
+    return 2.0 * _float(eta)
 
 
 # inverse squared ---------------------------------------------------------
 def _inverse_squared(mu: Array) -> Array:
+    xp = namespace(mu)
     with np.errstate(divide="ignore", over="ignore"):
-        return 1.0 / np.square(np.asarray(mu, dtype=float))
+        return 1.0 / xp.square(_float(mu))
 
 
 def _inverse_squared_inverse(eta: Array) -> Array:
+    xp = namespace(eta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 1.0 / np.sqrt(np.asarray(eta, dtype=float))
+        return 1.0 / xp.sqrt(_float(eta))
 
 
 def _inverse_squared_slope(eta: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return -0.5 * np.asarray(eta, dtype=float) ** -1.5
+        return -0.5 * _float(eta) ** -1.5
 
 
 LINKS = MappingProxyType({

@@ -17,9 +17,9 @@ from inference_core.solvers.separation import can_separate
 from inference_core.states.base import Array
 from inference_core.states.inference import DRAW_NOT_CONVERGED, DRAW_OK, DRAW_RANK_DEFICIENT, DRAW_SEPARATED
 
-from . import planes
 from .family_lanes import update_params
 from .rank import full_rank
+from .steps import drop_absent, fisher_step, normal_equations, observed_step, solve
 
 if TYPE_CHECKING:
     from .glm_operators import GlmKernel
@@ -93,13 +93,13 @@ class Lanes:
         if self.responses is not None:
             everyone = np.arange(len(self.counts))
             s, w = self.family_of(everyone).score_weight(kernel.linear_predictor(self.beta), self.responses)
-            s, w = _drop_absent(np.array(s), np.array(w), self.case_weights)
-            packed = _normal_equations(kernel, self.case_weights * w, self.case_weights * s)
+            s, w = drop_absent(np.array(s), np.array(w), self.case_weights)
+            packed = normal_equations(kernel.products, self.case_weights * w, self.case_weights * s)
         elif kernel.first is None:
-            packed = _normal_equations(kernel, self.counts * kernel.working, self.counts * kernel.score)
+            packed = normal_equations(kernel.products, self.counts * kernel.working, self.counts * kernel.score)
         else:
             packed = kernel.first @ self.counts.T
-        step, decrement, worst = _solve(packed, kernel.kept.size)
+        step, decrement, worst = solve(packed, kernel.kept.size)
         weak = np.flatnonzero(~(worst > WEAK_PIVOT))
         if weak.size:
             weights = self.counts[weak] > 0
@@ -123,14 +123,9 @@ class Lanes:
                 return
             beta = self.beta[active]
             family = self.family_of(active)
-            eta = kernel.linear_predictor(beta)
-            s, w = family.score_weight(eta, self.y_of(active))
-            if not self.canonical:
-                s, w = _drop_absent(s, w, cases)
-            s *= cases
-            w *= cases
-            packed = _normal_equations(kernel, w, s)
-            step, decrement, _ = _solve(packed, kernel.kept.size)
+            eta, s, step, decrement = fisher_step(
+                kernel.products, kernel.at_fit, beta, family, self.y_of(active), cases, None, canonical=self.canonical
+            )
             if turn > 3 and not self.canonical:  # Fisher scoring may be slow, or swing around the maximum
                 slow = np.flatnonzero(decrement > 0.01 * before)
                 if slow.size:
@@ -167,15 +162,8 @@ class Lanes:
 
         The information by central differences of the score, as in the single fit.
         """
-        kernel, at, count = self.kernel, eta[slow], cases[slow]
-        h = 1e-5 * np.maximum(1e-3, np.abs(at))
-        with np.errstate(all="ignore"):
-            low, high = family.score_weight(at - h, y)[0], family.score_weight(at + h, y)[0]
-            observed = np.where(count > 0, (low - high) / (2.0 * h), 0.0) * count
-        known = np.isfinite(observed).all(1)
-        observed[~known] = 0.0
-        packed = _normal_equations(kernel, observed, score[slow])
-        better, length, worst = _solve(packed, kernel.kept.size)
+        better, length, worst, known = observed_step(self.kernel.products, eta[slow], score[slow], family, y,
+                                                     cases[slow], None)  # fmt: skip
         fine = known & np.isfinite(length) & (worst > WEAK_PIVOT)
         step[slow[fine]], decrement[slow[fine]] = better[fine], length[fine]
 
@@ -242,10 +230,10 @@ class Lanes:
                 return
             cases = self.case_weights[active]
             eta = kernel.linear_predictor(self.beta[active])
-            s, w = _drop_absent(*self.family_of(active).score_weight(eta, self.y_of(active)), cases)
+            s, w = drop_absent(*self.family_of(active).score_weight(eta, self.y_of(active)), cases)
             s *= cases
             w *= cases
-            step, decrement, _ = _solve(_normal_equations(kernel, w, s), kernel.kept.size)
+            step, decrement, _ = solve(normal_equations(kernel.products, w, s), kernel.kept.size)
             self.status[active] = DRAW_NOT_CONVERGED
             self._iterate(active, step, decrement)
             active = active[self.status[active] == DRAW_OK]
@@ -288,30 +276,6 @@ def _family_at(family: Family, params: Array) -> Family:
     """The family with one set of parameters a lane (b, k), as columns that broadcast against (b, n)."""
     columns: Any = tuple(params[:, j, None] for j in range(params.shape[1]))
     return with_params(family, columns)
-
-
-def _normal_equations(kernel: GlmKernel, weights: Array, scores: Array) -> Array:
-    """(q + r, b) packed information, and below it the score, of lanes with these weights and scores (b, n)."""
-    return np.concatenate([kernel.products.times(weights), kernel.basis @ scores.T])
-
-
-def _solve(packed: Array, r: int) -> tuple[Array, Array, Array]:
-    """Fisher step (b, r), its squared length (b,) and the worst pivot (b,) from packed information and score."""
-    n_pairs = r * (r + 1) // 2
-    augmented = planes.unpack(packed[:n_pairs], r, extra=1)
-    augmented[r, :r] = packed[n_pairs:]
-    augmented[r, r] = 0.0
-    factor, worst = planes.cholesky(augmented, r)
-    half = factor[r, :r]
-    decrement = np.einsum("rb,rb->b", half, half)
-    return planes.back_substitute(factor, half.copy()).T, decrement, worst
-
-
-def _drop_absent(s: Array, w: Array, cases: Array) -> tuple[Array, Array]:
-    """Nothing from rows outside the resample: there an impossible mean matters to nobody (0 times NaN is NaN)."""
-    absent = cases == 0
-    s[absent], w[absent] = 0.0, 0.0
-    return s, w
 
 
 def _deviance(family: Family, eta: Array, y: Array, cases: Array) -> Array:

@@ -53,6 +53,7 @@ class GlmKernel(Frozen):
     r_inverse: Array  # (r, r)
     basis: Array  # (r, n)
     products: planes.Products  # of basis rows
+    at_fit: Array  # (n,) linear predictor of the full fit
     working: Array  # (n,) weights at the full fit, where every refit starts
     score: Array  # (n,) and scores
     first: Array | None  # (q + r, n) what the first step multiplies the counts with, while the table is small
@@ -101,7 +102,7 @@ class GlmKernel(Frozen):
         table = products.table
         first = None if table is None else np.concatenate([table * working, basis * score])
         return cls(family, X.shape[0], X.shape[1], kept, design, y, weights, offset, beta, r_inverse, basis, products,
-                   working, score, first, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
+                   eta, working, score, first, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
 
     @classmethod
     def from_fit(
@@ -148,8 +149,8 @@ class GlmKernel(Frozen):
     def linear_predictor(self, beta: Array) -> Array:
         """(b, n) eta of lanes whose coefficients differ from the full fit's by ``beta`` (b, r) in the basis."""
         eta = beta @ self.basis
-        eta += self.design @ self.coef
-        return eta if self.offset is None else np.add(eta, self.offset, out=eta)
+        eta += self.at_fit
+        return eta
 
     def _standard_errors(self, lanes: Lanes, good: Array) -> Array:
         """(b, r) at the estimate; classical by the inverse information and the Pearson dispersion, or robust."""
@@ -166,7 +167,7 @@ class GlmKernel(Frozen):
         if self.errors == "iid":
             return np.sqrt((in_x**2).sum(1) * lanes.dispersion(good, s, w, df)).T
         variances = robust_variances(self.errors, counts, (prior * s) ** 2, prior * w, self.products, root, in_x,
-                                     size, df)  # fmt: skip
+                                     size, df, r)  # fmt: skip
         return np.sqrt(variances).T
 
 

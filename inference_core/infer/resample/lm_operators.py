@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from inference_core.backends import chosen_backend
 from inference_core.errors import DataError, InferenceError
 from inference_core.solvers.threads import one_blas_thread
 from inference_core.states.base import Array, Frozen
@@ -23,7 +24,11 @@ from inference_core.states.inference import DRAW_OK, DRAW_RANK_DEFICIENT
 from . import planes
 from .common import refit_indices
 from .rank import CHUNK_VALUES, chunk_rows, estimable_columns, passes_rank_rule, widen
-from .robust import check_errors, robust_variances
+from .robust import check_errors
+from .steps import least_squares_step, least_squares_variances
+
+if TYPE_CHECKING:
+    from .lm_jax import JaxLm
 
 __all__ = ["LmKernel", "build_lm_coefficient_operator", "compute_batched_ols_bootstrap"]
 
@@ -39,6 +44,7 @@ class LmKernel(Frozen):
     n rows, p design columns of which r are estimable; all row quantities are scaled by the root of the weight.
     """
 
+    threads: ClassVar[bool] = True  # suit it: it is matrix products, outside the interpreter's lock
     n: int
     p: int
     kept: Array  # (r,) positions of the estimable columns
@@ -51,6 +57,7 @@ class LmKernel(Frozen):
     counted: Array | None  # (n,) 1 where the weight is positive, or None: all are
     want_se: bool = False
     errors: str = "iid"
+    jax: JaxLm | None = None  # what runs the steps instead of NumPy
 
     @classmethod
     def from_arrays(
@@ -89,8 +96,13 @@ class LmKernel(Frozen):
         basis = np.ascontiguousarray(q.T)
         products = planes.Products.of(basis, np.concatenate([basis * residual, [residual**2]]))
         counted = None if weights is None or np.all(weights > 0) else (np.asarray(weights) > 0).astype(float)
+        jax = None
+        if chosen_backend() == "jax":
+            from .lm_jax import JaxLm
+
+            jax = JaxLm.of(basis, residual, r_inverse, want_se, errors)
         return cls(n, p, np.asarray(kept), r_inverse @ scores, design, basis, r_inverse, residual, products, counted,
-                   want_se, errors)  # fmt: skip
+                   want_se, errors, jax)  # fmt: skip
 
     @classmethod
     def from_bundle(
@@ -108,7 +120,7 @@ class LmKernel(Frozen):
     @property
     def chunk_rows(self) -> int:
         """Resamples of one call, a power of two: the working set stays near the cache, products are read seldom."""
-        return chunk_rows(self.n, self.kept.size)
+        return chunk_rows(self.n, self.kept.size) if self.jax is None else self.jax.chunk_rows
 
     def refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
         """Refit on resamples given as counts (b, n).
@@ -127,12 +139,10 @@ class LmKernel(Frozen):
 
     def _refit(self, counts: Array) -> tuple[Array, Array, Array | None]:
         r, rows = self.kept.size, counts.shape[0]
-        gram = self._gram(counts)
-        total = gram[r, r].copy()
-        gram, worst = planes.cholesky(gram, r)
-        delta = planes.back_substitute(gram, gram[r, :r].copy())
-        rss = gram[r, r]
-        root = planes.inverse_root(gram, r) if self.want_se else None
+        if self.jax is None:
+            delta, rss, total, worst, root = least_squares_step(self.products, counts, r, None, want_root=self.want_se)
+        else:
+            delta, rss, total, worst, root = self.jax.step(counts)
         status = np.full(rows, DRAW_OK, np.int8)
         redo = np.flatnonzero(~(worst > SAFE_PIVOT))
         if redo.size:
@@ -147,14 +157,6 @@ class LmKernel(Frozen):
             if se is not None:
                 se[failed] = np.nan
         return widen(fitted, self.kept, self.p), status, None if se is None else widen(se, self.kept, self.p)
-
-    def _gram(self, counts: Array) -> Array:
-        """(r + 1, r + 1, b) cross-products of basis and residual, one matrix product for the batch."""
-        packed = self.products.times(counts)
-        r = self.kept.size
-        full = planes.unpack(packed, r, extra=1)
-        full[r] = packed[r * (r + 1) // 2 :]
-        return full
 
     def _redo(self, counts: Array, redo: Array, delta: Array, rss: Array, root: Array | None, status: Array) -> None:
         """Replace the answers of ill-conditioned resamples by those of QR, or mark them as rank-deficient.
@@ -196,11 +198,10 @@ class LmKernel(Frozen):
         r, rows = self.kept.size, counts.shape[0]
         size = np.full(rows, float(self.n)) if self.counted is None else counts @ self.counted
         df = np.where(size > r, size - r, np.nan)
-        in_x = (self.r_inverse @ root.reshape(r, r * rows)).reshape(r, r, rows)  # R^-1 M
-        if self.errors == "iid":
-            return (in_x**2).sum(1) * (np.maximum(rss, 0.0) / df)
-        squares = (self.residual - (self.basis.T @ delta).T) ** 2
-        return robust_variances(self.errors, counts, squares, 1.0, self.products, root, in_x, size, df)
+        if self.jax is not None:
+            return self.jax.variances(counts, delta, rss, root, size, df)
+        return least_squares_variances(self.products, self.residual, self.r_inverse, counts, delta, rss, root, size, df,
+                                       r, errors=self.errors)  # fmt: skip
 
 
 def build_lm_coefficient_operator(X: Array, method: Literal["cholesky", "qr"] = "cholesky") -> Callable[[Array], Array]:

@@ -1,7 +1,7 @@
 """Many small symmetric systems at once: the batch lies along the last, contiguous axis of every array.
 
 A loop over the p columns then does long vector operations, instead of a loop over the batch doing tiny ones: for
-p = 4 and 2,000 systems some ten times as fast as ``numpy.linalg.solve``.
+p = 4 and 2,000 systems some ten times as fast as ``numpy.linalg.solve``. Arrays of JAX are served by ``planes_jax``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from inference_core.backends.namespace import is_numpy
 from inference_core.states.base import Array, Frozen
 
 
@@ -67,6 +68,10 @@ class Products(Frozen):
 
     def times(self, weights: Array) -> Array:
         """(q + e, b) sums over rows weighted by ``weights`` (b, n): one matrix product."""
+        if not is_numpy(weights):
+            from . import planes_jax
+
+            return planes_jax.times(self.columns, self.table, self.extra, weights)
         if self.table is not None:
             return self.table @ weights.T
         total = np.zeros((len(self), weights.shape[0]))
@@ -76,6 +81,10 @@ class Products(Frozen):
 
     def combine(self, packed: Array) -> Array:
         """(b, n) combinations of the pairs alone by ``packed`` (q, b): quadratic forms of every row."""
+        if not is_numpy(packed):
+            from . import planes_jax
+
+            return planes_jax.combine(self.columns, self.table, packed)
         q = packed.shape[0]
         if self.table is not None:
             return packed.T @ self.table[:q]
@@ -94,17 +103,49 @@ class Products(Frozen):
         return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def unpack(packed: Array, p: int, extra: int = 0, symmetric: bool = False) -> Array:
-    """(p + extra, p + extra, b) matrices from (>= q, b) packed triangles; the lower triangle is filled, or both."""
-    full = np.empty((p + extra, p + extra, packed.shape[1]))
+def unpack(packed: Array, p: int, spare: Array | None = None, symmetric: bool = False) -> Array:
+    """(p, p, b) matrices from (>= q, b) packed triangles; the lower triangle is filled, or both.
+
+    ``spare`` (p,) is added to the diagonals: 1 in columns that only fill a shape.
+    """
+    if not is_numpy(packed):
+        from . import planes_jax
+
+        return planes_jax.symmetric(packed, p, spare)
+    full = np.empty((p, p, packed.shape[1]))
     where = unpacking(p)
     for j in range(p):
         full[0 if symmetric else j : p, j] = packed[where[0 if symmetric else j :, j]]
+    return full if spare is None else _with_spare(full, p, spare)
+
+
+def bordered(packed: Array, p: int, spare: Array | None = None) -> Array:
+    """(p + 1, p + 1, b) matrices whose last row is a right-hand side, the lower triangle filled.
+
+    ``packed`` (q + p, b) or (q + p + 1, b) holds triangles, then right-hand sides, then the corner, which is 0 if left
+    out. ``spare`` as in :func:`unpack`.
+    """
+    if not is_numpy(packed):
+        from . import planes_jax
+
+        return planes_jax.bordered(packed, p, spare)
+    q = p * (p + 1) // 2
+    full = np.empty((p + 1, p + 1, packed.shape[1]))
+    where = unpacking(p)
+    for j in range(p):
+        full[j:p, j] = packed[where[j:, j]]
+    full[p, :p] = packed[q : q + p]
+    full[p, p] = packed[q + p] if len(packed) > q + p else 0.0
+    return full if spare is None else _with_spare(full, p, spare)
+
+
+def _with_spare(full: Array, p: int, spare: Array) -> Array:
+    full[range(p), range(p)] += spare[:, None]
     return full
 
 
 def cholesky(gram: Array, n_pivots: int) -> tuple[Array, Array]:
-    """Lower Cholesky factor of ``gram`` (p, p, b), in place, stopping after ``n_pivots`` columns.
+    """Lower Cholesky factor of ``gram`` (p, p, b), in place if it is NumPy's, stopping after ``n_pivots`` columns.
 
     The trailing block then holds the Schur complement: with a right-hand side r as the last row and column and y'y in
     the corner, row p - 1 becomes L^-1 r and the corner the residual sum of squares, for nothing.
@@ -117,6 +158,10 @@ def cholesky(gram: Array, n_pivots: int) -> tuple[Array, Array]:
         The smallest pivot relative to its diagonal entry: 1 - R^2 of the column that the earlier ones explain best.
         Near 0, or NaN, the system is ill-conditioned and the factor worth nothing.
     """
+    if not is_numpy(gram):
+        from . import planes_jax
+
+        return planes_jax.cholesky(gram, n_pivots)
     worst = np.full(gram.shape[2], np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):  # judged by `worst`
         diagonal = [gram[j, j].copy() for j in range(n_pivots)]
@@ -133,6 +178,10 @@ def cholesky(gram: Array, n_pivots: int) -> tuple[Array, Array]:
 
 def back_substitute(factor: Array, rhs: Array) -> Array:
     """Solve for x in L'x = rhs for every system: factor (>= p, >= p, b), rhs (p, b) which is overwritten."""
+    if not is_numpy(rhs):
+        from . import planes_jax
+
+        return planes_jax.back_substitute(factor, rhs)
     with np.errstate(divide="ignore", invalid="ignore"):
         for j in range(rhs.shape[0] - 1, -1, -1):
             rhs[j] /= factor[j, j]
@@ -143,6 +192,10 @@ def back_substitute(factor: Array, rhs: Array) -> Array:
 
 def inverse_root(factor: Array, p: int) -> Array:
     """M = L^-T for every system, (p, p, b), so that M M' is the inverse of the Gram matrix."""
+    if not is_numpy(factor):
+        from . import planes_jax
+
+        return planes_jax.inverse_root(factor, p)
     root = np.zeros((p, p, factor.shape[2]))
     with np.errstate(divide="ignore", invalid="ignore"):
         for j in range(p):  # column j of L^-1 is row j of L^-T

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from inference_core.backends.namespace import namespace
 from inference_core.errors import InferenceError
 from inference_core.states.base import Array
 
@@ -34,6 +35,7 @@ def robust_variances(
     in_x: Array,
     size: Array,
     df: Array,
+    rank: int,
 ) -> Array:
     """(r, b) sandwich variances R^-1 G^-1 (sum c_i u_i q_i q_i') G^-1 R^-T of every resample.
 
@@ -54,30 +56,33 @@ def robust_variances(
         M with M M' = G^-1, and R^-1 M.
     size, df : (b,)
         Rows that count, and residual degrees of freedom.
+    rank : int
+        Columns; ``root`` may have more, which only fill a shape.
     """
-    r = root.shape[0]
+    r, xp = root.shape[0], namespace(root)
     meat_weights = counts * squares
     if errors == "HC1":
-        meat_weights *= (size / df)[:, None]
+        meat_weights = meat_weights * (size / df)[:, None]
     elif errors != "HC0":
-        meat_weights = meat_weights / _spare(errors, counts, weights, products, root, size)
-    bread = np.einsum("ikb,jkb->ijb", in_x, root)
+        meat_weights = meat_weights / _spare(errors, counts, weights, products, root, size, rank)
+    bread = xp.einsum("ikb,jkb->ijb", in_x, root)
     meat = planes.unpack(products.times(meat_weights), r, symmetric=True)
-    half = np.einsum("ikb,klb->ilb", bread, meat)
-    return np.einsum("ilb,ilb->ib", half, bread)
+    half = xp.einsum("ikb,klb->ilb", bread, meat)
+    return xp.einsum("ilb,ilb->ib", half, bread)
 
 
 def _spare(
-    errors: str, counts: Array, weights: Array | float, products: planes.Products, root: Array, size: Array
-) -> Array:
+    errors: str, counts: Array, weights: Array | float, products: planes.Products, root: Array, size: Array,
+    rank: int,
+) -> Array:  # fmt: skip
     """(b, n) the power of 1 - leverage that squared residuals are divided by; NaN where that is 0."""
-    r = root.shape[0]
-    inverse = np.einsum("ikb,jkb->ijb", root, root)
+    r, xp = root.shape[0], namespace(root)
+    inverse = xp.einsum("ikb,jkb->ijb", root, root)
     rows, cols = planes.triangle(r)
     packed = inverse[rows, cols] * np.where(rows == cols, 1.0, 2.0)[:, None]
     leverage = products.combine(packed) * weights
     power: Any = 1.0 if errors == "HC2" else 2.0
     if errors == "HC4":
-        power = np.minimum(4.0, size[:, None] * leverage / r)
+        power = xp.minimum(4.0, size[:, None] * leverage / rank)
     spare = 1.0 - leverage
-    return np.where(spare > 1e-8, spare, np.where(counts > 0, np.nan, 1.0)) ** power
+    return xp.where(spare > 1e-8, spare, xp.where(counts > 0, np.nan, 1.0)) ** power

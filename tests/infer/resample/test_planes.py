@@ -19,8 +19,7 @@ def systems(b, p, seed=0):
 def test_solutions_residuals_and_inverse_roots(p):
     gram, rhs = systems(7, p)
     packed = np.array([gram[:, i, j] for i, j in zip(*planes.triangle(p), strict=True)])
-    full = planes.unpack(packed, p, extra=1)
-    full[p, :p], full[p, p] = rhs.T, 100.0
+    full = planes.bordered(np.concatenate([packed, rhs.T, [np.full(7, 100.0)]]), p)
     factor, worst = planes.cholesky(full, p)
     x = planes.back_substitute(factor, factor[p, :p].copy()).T
     exact = np.linalg.solve(gram, rhs[..., None])[..., 0]

@@ -1,0 +1,89 @@
+"""Which library runs the batched kernels: NumPy, or JAX where it is asked for.
+
+The choice is made where a kernel is built and travels with it, so that workers, other threads and later batches of a
+stream all run on what was asked for. Nothing here imports jax before somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+from inference_core.errors import InferenceError
+
+__all__ = ["BACKENDS", "Backend", "check_backend", "chosen_backend", "set_backend", "using_backend"]
+
+Backend = Literal["numpy", "jax"]
+BACKENDS = ("auto", "numpy", "jax")
+
+_default: str = "auto"
+_here: ContextVar[str | None] = ContextVar("backend", default=None)
+
+
+def set_backend(backend: Literal["numpy", "jax", "auto"]) -> None:
+    """Choose what runs the batched kernels of all models that do not choose for themselves.
+
+    Parameters
+    ----------
+    backend : {"numpy", "jax", "auto"}
+        "numpy": lanes leave the batch as they finish. "jax": the same steps compiled, shapes padded to a few sizes, in
+        float64 (switched on for these calls alone), compilations kept in the user's cache folder. "auto": NumPy.
+
+    Raises
+    ------
+    InferenceError
+        For another word, and for "jax" where it is not installed or has no float64.
+
+    Notes
+    -----
+    The two agree to 1e-9; which draws are drawn does not depend on it. Batched kernels are those of the bootstrap, of
+    permutations and folds of lm and glm, and of refits of linear mixed models with one grouping factor. All else,
+    closed forms and refits one at a time, is NumPy and SciPy under either.
+
+    Examples
+    --------
+    >>> from inference_core import set_backend
+    >>> set_backend("numpy")
+    >>> set_backend("auto")
+    """
+    global _default
+    _default = check_backend(backend, f"set_backend({backend!r})")
+
+
+def check_backend(backend: str, asked: str) -> str:
+    """The word itself, if it is one and what it names can run here; ``asked`` is what a refusal quotes.
+
+    Raises
+    ------
+    InferenceError
+        Another word; or "jax", and jax is missing or has no float64.
+    """
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise InferenceError(
+            asked=asked,
+            found=f"the batched kernels run on {', '.join(map(repr, BACKENDS[1:]))}; 'auto' takes what was faster",
+            remedy="backend='auto'",
+        )
+    if backend == "jax":
+        from .jax_runtime import require_jax
+
+        require_jax(asked)
+    return backend
+
+
+def chosen_backend() -> Backend:
+    """What a kernel built now runs on."""
+    word = _here.get() or _default
+    return "jax" if word == "jax" else "numpy"
+
+
+@contextmanager
+def using_backend(backend: str | None) -> Iterator[None]:
+    """Context in which kernels are built for ``backend``; None leaves the choice to :func:`set_backend`."""
+    token = _here.set(backend)
+    try:
+        yield
+    finally:
+        _here.reset(token)
