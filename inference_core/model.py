@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .infer.cv.stream import FoldStream
     from .infer.dispatch import InferResult
     from .infer.resample.stream import DrawStream
+    from .infer.simulation.power import PowerStream
 
 _BACKENDS = ("auto", "numpy")
 
@@ -545,6 +546,99 @@ class model(Results):
         made = simulations_of_fit(state.spec, state.bundle, self._require_fit(state), **options)
         self._state = replace(state, simulations=made, sim_inference=None, last_op="simulate")
         return self
+
+    def power(
+        self,
+        n: Any = UNSET,
+        coef: Any = UNSET,
+        *,
+        sigma: Any = UNSET,
+        dispersion: Any = UNSET,
+        spread: Any = UNSET,
+        predictors: Any = UNSET,
+        trials: Any = UNSET,
+        terms: Any = UNSET,
+        nsim: Any = UNSET,
+        seed: Any = UNSET,
+        conf_level: Any = UNSET,
+        alternative: Any = UNSET,
+        designs: Any = UNSET,
+        n_jobs: Any = UNSET,
+        verbose: Any = UNSET,
+        progress: Any = UNSET,
+        cancel: Any = UNSET,
+    ) -> model:
+        """Plan a study: simulate many data sets from a truth, refit each, count how often its effects are found.
+
+        A list in ``n``, ``coef``, ``sigma``, ``dispersion`` or ``spread`` spans a grid.
+
+        Parameters
+        ----------
+        n : int or list of int
+            Rows.
+        coef : mapping
+            True coefficients by name on the link scale, each a number or a list; what is not named is 0.
+        sigma, dispersion, spread, predictors, trials
+            As in ``simulate``; the first three may hold lists.
+        terms : str or sequence of str, optional
+            Coefficients to report; all but the intercept if left out.
+        nsim : int, default 1000
+            Data sets of each cell of the grid.
+        seed : int, optional
+            Data set i is a function of (seed, i) alone; cells share them, so that a curve is smooth.
+        conf_level : float, default 0.95
+            A coefficient is found where p < 1 - conf_level.
+        alternative : {"two-sided", "greater", "less"}
+        designs : int, default 32
+            Samples of random predictors among the data sets of a cell.
+        n_jobs, verbose, progress, cancel
+            As in ``infer``; a cancelled study has what was computed, marked.
+
+        Returns
+        -------
+        model
+            The same object; read ``m.power_table``.
+
+        Raises
+        ------
+        InferenceError
+            As ``simulate`` without data; a model that has data.
+
+        Examples
+        --------
+        >>> from inference_core import model
+        >>> from inference_core.predictors import balanced
+        >>> m = model("y ~ group").power(n=[20, 60], coef={"group[b]": 3.7}, sigma=7.48, nsim=200, seed=1,
+        ...                              predictors={"group": balanced("a", "b")})
+        >>> m.power_table["n"].to_list()
+        [20, 60]
+        """
+        from .infer.simulation.request import check_power_request
+
+        ask, run = check_power_request(_given({
+            "n": n, "coef": coef, "sigma": sigma, "dispersion": dispersion, "spread": spread,
+            "predictors": predictors, "trials": trials, "terms": terms, "nsim": nsim, "seed": seed,
+            "conf_level": conf_level, "alternative": alternative, "designs": designs, "n_jobs": n_jobs,
+            "verbose": verbose, "progress": progress, "cancel": cancel,
+        }), self.formula)  # fmt: skip
+        found = self.power_stream(**ask).collect(**run)
+        if found.notes:
+            warnings.warn(InferenceCoreWarning("\n".join(found.notes)), stacklevel=2)
+        self._state = replace(self._state, sim_inference=found)
+        return self
+
+    def power_stream(self, **options: Any) -> PowerStream:
+        """The data sets behind ``power()`` as a stream of immutable batches; takes its ``n, coef, ...``."""
+        from .infer.simulation.design import Plan
+        from .infer.simulation.power import open_power
+
+        if not self._without_data:
+            raise InferenceError(
+                asked=f"power of {self.formula!r}",
+                found="the model has data; power is about data that do not exist yet",
+                remedy=f"model({self.formula!r}).power(...), with predictors= a frame for a design like theirs",
+            )
+        return open_power(Plan.of(self.formula, self._family, self._link, self._arguments), **options)
 
     @property
     def _without_data(self) -> bool:

@@ -187,6 +187,19 @@ class Results:
             raise InferenceError("m.simulation_summary", "no simulations were summarised", "simulate(nsim=200).infer()")
         return simulation_summary(state.sim_inference, state.bundle)
 
+    @property
+    def power_table(self) -> pl.DataFrame:
+        """After ``power()``, one row per cell of the grid and coefficient: what varies, ``term, truth, power``, more.
+
+        ``coverage`` of the intervals, ``bias``, ``rmse``, each with its Monte-Carlo error ``..._mcse``;
+        ``mean_significant``: the mean estimate among data sets that found the effect on its right side, and
+        ``wrong_sign``: the share of findings on the wrong one. Where the truth is 0, ``power`` is the type I error.
+        """
+        found = self._state.sim_inference
+        if found is None or found.table is None:
+            raise InferenceError("m.power_table", "no power study was run", "m.power(n=..., coef=...) first")
+        return found.table
+
     def simulation_check(self, statistics: Any = None, conf_level: float = 0.95) -> pl.DataFrame:
         """Statistics of the data beside those of the simulations: does the model make data like these?
 
@@ -307,10 +320,15 @@ class Results:
             kind += f", {spec.method.upper()}"
         elif not spec.is_lm:
             kind += f", {spec.family} ({spec.link})"
-        rows = f"{state.bundle.n:,} rows"
+        rows = f"{state.bundle.n:,} rows" if state.bundle.n_total else "no data"
         if state.bundle.n_total > state.bundle.n:
             rows += f" of {state.bundle.n_total:,}"
         head = f"model({self.formula!r}): {kind}, {rows}"
+        if state.fit is None and state.sim_inference is not None and state.sim_inference.table is not None:
+            found = state.sim_inference
+            told = ", cancelled: cells have what was computed" if found.cancelled else ""
+            lines = [head, f"power: {found.n_sims:,} data sets a cell, seed {found.seed}{told}"]
+            return "\n".join([*lines, tables.text_table(found.table), *found.notes])
         if state.fit is None and state.simulations is not None:
             return "\n".join([f"{head}, not fitted", *_simulation_lines(self)])
         if state.fit is None:

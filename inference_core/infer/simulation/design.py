@@ -60,7 +60,7 @@ class Plan:
         if left is None:
             raise FormulaError(asked, "no response to the left of ~", 'write "y ~ x"')
         terms = expand_terms(parsed.fixed, [], set(), asked)
-        requests = [RowValue("offset", e, None) for e in parsed.offsets]
+        requests: list[RowValue | None] = [RowValue("offset", e, None) for e in parsed.offsets]
         for what in ("weights", "offset"):
             value = options.get(what)
             if isinstance(value, str):
@@ -108,6 +108,7 @@ class Plan:
             Columns that the formula does not use, groups that are not described, trials without a place.
         """
         asked = f"simulated data for {self.formula!r}"
+        given: dict[str, Any]
         if predictors is None or isinstance(predictors, Mapping):
             given = dict(predictors or {})
             for name in given:
@@ -172,7 +173,7 @@ class Plan:
     def build(self, frame: pl.DataFrame) -> tuple[ModelSpec, DataBundle]:
         """Specification and bundle of a frame, the response standing in."""
         method = "reml" if self.family.name == "gaussian" and self.family.link.name == "identity" else "ml"
-        options = {"method": self.options.get("method") or method}
+        options: dict[str, Any] = {"method": self.options.get("method") or method}
         options |= {k: self.options.get(k) for k in ("contrasts", "weights", "offset")}
         return build_bundle(self.formula, frame, family=self.family.name, link=self.family.link.name, **options)
 

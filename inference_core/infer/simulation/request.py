@@ -9,6 +9,7 @@ from typing import Any
 from inference_core.errors import InferenceError
 from inference_core.families import get_family
 from inference_core.infer import arguments
+from inference_core.infer.intervals.requirements import ALTERNATIVES
 from inference_core.states import ModelSpec
 
 from .responses import RANDOM
@@ -84,3 +85,37 @@ def check_generate_request(given: Mapping[str, Any], formula: str) -> dict[str, 
         values["n"] = arguments.count("n", values["n"])
     values["seed"] = arguments.seed("seed", values.get("seed"))
     return values
+
+
+_POWER = MappingProxyType(
+    {
+        "nsim": arguments.count,
+        "seed": arguments.seed,
+        "designs": lambda name, value: None if value is None else arguments.count(name, value),
+        "conf_level": arguments.level,
+        "alternative": lambda name, value: arguments.word(name, value, ALTERNATIVES),
+        "n_jobs": arguments.jobs,
+        "verbose": arguments.flag,
+        "progress": arguments.function,
+        "cancel": arguments.event,
+    }
+)
+RUN = ("n_jobs", "verbose", "progress", "cancel")
+
+
+def check_power_request(given: Mapping[str, Any], formula: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of ``open_power`` and of its ``collect`` from those that were typed into ``power()``.
+
+    Raises
+    ------
+    InferenceError
+        No truth, unknown words, numbers out of range.
+    """
+    if "coef" not in given:
+        raise InferenceError(
+            asked=f"power of {formula!r}",
+            found="no truth to simulate from",
+            remedy="coef={'x': [0.2, 0.5]}, the smallest effects worth knowing, with n=[20, 40, 80]",
+        )
+    values = {name: _POWER[name](name, value) if name in _POWER else value for name, value in given.items()}
+    return {k: v for k, v in values.items() if k not in RUN}, {k: v for k, v in values.items() if k in RUN}

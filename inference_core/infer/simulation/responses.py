@@ -35,6 +35,7 @@ class MeanDraws:
     family: Family  # at its parameters
     dispersion: float
     weights: Array | None  # (m,) prior weights; trials of the binomial
+    rows_at_once: int = 0  # draws of one block; 0: as many as pay
 
     def simulate(self, rng: RNG, start: int, stop: int) -> Array:
         """(b, m) responses of draws ``start .. stop - 1``; blocks of draws are always drawn whole.
@@ -42,7 +43,7 @@ class MeanDraws:
         Variates of some families take more or fewer random words by their mean, so that a part of a block cannot be
         drawn alone.
         """
-        size = block_rows(self.mu.size)
+        size = self.rows_at_once or block_rows(self.mu.size)
         first = start // size
         blocks = [self._block(rng, block, size) for block in range(first, -(-stop // size))]
         whole = np.concatenate(blocks) if len(blocks) != 1 else blocks[0]

@@ -239,6 +239,6 @@ def _lower_root(asked: str, block: RandomBlock, sd: Array, R: Array) -> Array:
         )
     values, vectors = np.linalg.eigh(np.outer(sd, sd) * R)
     half = vectors * np.sqrt(np.maximum(values, 0.0))  # any root, then turned into a lower triangle
-    L = np.linalg.qr(half.T, mode="r").T
+    L = np.asarray(np.linalg.qr(half.T, mode="r")).T
     L = L * np.where(np.diagonal(L) < 0, -1.0, 1.0)
     return np.where(block.mask, L, 0.0)

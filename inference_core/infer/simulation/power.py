@@ -1,0 +1,331 @@
+"""Power by simulation: a grid of truths, many data sets from each, and how often each coefficient is found.
+
+Data set i of a cell is a function of (seed, i) alone, whatever the rest of the grid, the number of data sets or of
+workers. Cells share their seeds: neighbours differ by what was changed and not by luck, so a curve is smooth, and the
+Monte-Carlo errors of its points go together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from inference_core.errors import InferenceError
+from inference_core.infer.spelling import nearest
+from inference_core.progress import Cancel, Monitor, Progress
+from inference_core.rng import RNG
+from inference_core.states import Array, Frozen, SimulationInferenceState
+from inference_core.states.inference import DRAW_NO_MEAN
+
+from .design import Plan, is_random
+from .generate import DESIGN, RESPONSE
+from .power_table import power_state
+from .study import Estimates, Study, open_study
+from .truth import Truth
+
+DESIGNS = 32  # samples of random predictors in a cell: enough to see how much they matter
+FEW = 32  # data sets refitted at once where each such sample has but a share of them
+MAX_CELLS = 1_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell(Frozen):
+    """One truth of the grid."""
+
+    n: int | None
+    coef: Mapping[str, float]
+    sigma: float | None
+    dispersion: float | None
+    spread: Any
+    labels: Mapping[str, float | int]  # what varies over the grid, and n
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PowerBatch(Frozen):
+    """Data sets ``index`` of one cell: an immutable step of a long loop."""
+
+    cell: int
+    index: Array  # (b,) which data sets
+    estimates: Estimates
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """One design of one cell, ready for refits."""
+
+    study: Study
+    draws: Any
+    rng: RNG
+    size: int  # data sets that are drawn and refitted at once
+
+    def chunk(self, start: int, stop: int) -> Estimates:
+        """Draws ``start .. stop - 1``, always computed as the whole chunk they belong to."""
+        size = self.size
+        first = start // size * size
+        Y = self.draws.simulate(self.rng, first, first + size)
+        lost = ~np.isfinite(Y).all(axis=1)
+        found = self.study.refit(np.where(lost[:, None], np.nan, Y) if not lost.any() else _possible(Y, lost))
+        if lost.any():
+            found.coef[lost], found.se[lost], found.status[lost] = np.nan, np.nan, DRAW_NO_MEAN
+        rows = slice(start - first, stop - first)
+        return Estimates(found.coef[rows], found.se[rows], found.df[rows], found.status[rows])
+
+
+def _possible(Y: Array, lost: Array) -> Array:
+    """Responses with those that could not be drawn replaced by one that could; their refits are thrown away."""
+    if lost.all():
+        raise InferenceError(
+            "a power study",
+            "no draw of the random effects gives means that the family can have",
+            "a smaller spread, or link='log'",
+        )
+    return np.where(lost[:, None], Y[np.flatnonzero(~lost)[0]], Y)
+
+
+@dataclass(eq=False)
+class PowerStream:
+    """All data sets of a grid as batches; :meth:`collect` sums them up."""
+
+    plan: Plan
+    cells: tuple[Cell, ...]
+    nsim: int
+    rng: RNG
+    wanted: Mapping[str, Any]
+    trials: Any = None
+    designs: int | None = None
+    terms: tuple[str, ...] | None = None
+    conf_level: float = 0.95
+    alternative: str = "two-sided"
+    _opened: dict[tuple[int, int], _Opened] = field(default_factory=dict, repr=False)
+
+    @property
+    def total(self) -> int:
+        """Data sets of all cells."""
+        return self.nsim * len(self.cells)
+
+    @cached_property
+    def n_designs(self) -> int:
+        """Samples of the predictors in each cell: one where every sample would have the same."""
+        if not (is_random(self.wanted) or is_random({"trials": self.trials})):
+            return 1
+        return min(DESIGNS if self.designs is None else self.designs, self.nsim)
+
+    @cached_property
+    def first(self) -> tuple[tuple[str, ...], tuple[Array, ...]]:
+        """Names of the coefficients, and their true values in each cell; refuses what no cell could have."""
+        names: tuple[str, ...] = ()
+        beta = []
+        for cell in self.cells:
+            bundle, truth = self._posed(cell, 0)[1:3]
+            names = tuple(bundle.X_names)
+            beta.append(truth.beta)
+        return names, tuple(beta)
+
+    def _posed(self, cell: Cell, design: int):
+        own = self.rng.split(design + 1)[design].split(2)
+        n = self.plan.rows(self.wanted, cell.n)
+        frame = self.plan.frame(self.wanted, n, self.trials, own[DESIGN])
+        spec, bundle = self.plan.build(frame)
+        truth = Truth.on(bundle, self.plan.family, cell.coef, cell.sigma, cell.dispersion, cell.spread)
+        return spec, bundle, truth, own[RESPONSE]
+
+    def open(self, cell: int, design: int) -> _Opened:
+        """One design; the last few are kept."""
+        key = (cell, design)
+        if key not in self._opened:
+            if len(self._opened) >= 2 * DESIGNS:
+                self._opened.pop(next(iter(self._opened)))
+            spec, bundle, truth, rng = self._posed(self.cells[cell], design)
+            draws = truth.draws()
+            if self.n_designs > 1:
+                draws = replace(draws, rows_at_once=FEW)
+            first = _some_response(draws, rng) if spec.has_random_effects else truth.eta
+            study = open_study(spec, bundle, truth, first)
+            size = study.chunk_rows if self.n_designs == 1 else min(FEW, study.chunk_rows)
+            self._opened[key] = _Opened(study, draws, rng, size)
+        return self._opened[key]
+
+    def _tasks(self) -> Iterator[tuple[int, int, int, int]]:
+        """(cell, design, first draw, one past the last), each within one chunk of its design."""
+        D = self.n_designs
+        for cell in range(len(self.cells)):
+            for design in range(D):
+                count = -(-(self.nsim - design) // D)
+                size = self.open(cell, design).size
+                for start in range(0, count, size):
+                    yield cell, design, start, min(start + size, count)
+
+    def batches(
+        self, progress: Progress | None = None, cancel: Cancel | None = None, n_jobs: int = 1
+    ) -> Iterator[PowerBatch]:
+        """All data sets, cell by cell; stops early when ``cancel`` is set; ``progress(done, total)`` between them."""
+        _ = self.first
+        monitor = Monitor(self.total, progress=progress, cancel=cancel)
+        if cancel is not None and cancel.is_set():
+            return
+        done, D = 0, self.n_designs
+        for (cell, design, start, stop), estimates in self._computed(n_jobs):
+            done += stop - start
+            yield PowerBatch(cell, design + D * np.arange(start, stop), estimates, done, self.total)
+            if not monitor.tick(done):
+                return
+
+    def _computed(self, n_jobs: int) -> Iterator[tuple[tuple[int, int, int, int], Estimates]]:
+        if n_jobs == 1:
+            for task in self._tasks():
+                yield task, self.open(*task[:2]).chunk(*task[2:])
+            return
+        from joblib import Parallel, delayed, effective_n_jobs
+
+        # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
+        with Parallel(n_jobs=n_jobs, prefer="threads") as work:
+            tasks = self._tasks()
+            while wave := list(itertools.islice(tasks, 2 * effective_n_jobs(n_jobs))):
+                found: Any = work(delayed(_chunk)(self.open(*task[:2]), task[2], task[3]) for task in wave)
+                yield from zip(wave, found, strict=True)
+
+    def collect(
+        self,
+        n_jobs: int = 1,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        verbose: bool = False,
+    ) -> SimulationInferenceState:
+        """The table of the whole study; a cancelled one has what it has, marked."""
+        names, beta = self.first
+        p = len(names)
+        store = [
+            {"coef": np.full((self.nsim, p), np.nan), "se": np.full((self.nsim, p), np.nan),
+             "df": np.full((self.nsim, p), np.nan), "status": np.full(self.nsim, -1, np.int8)}
+            for _ in self.cells
+        ]  # fmt: skip
+        monitor = Monitor(self.total, progress=progress, cancel=cancel, verbose=verbose, desc="power")
+        done = 0
+        for batch in self.batches(cancel=cancel, n_jobs=n_jobs):
+            for key, values in store[batch.cell].items():
+                values[batch.index] = getattr(batch.estimates, key)
+            done = batch.done
+            if not monitor.tick(done):
+                break
+        monitor.close()
+        return power_state(self, names, beta, store, cancelled=done < self.total)
+
+
+def _chunk(opened: _Opened, start: int, stop: int) -> Estimates:
+    """A worker's share; module-level so that other processes can import it."""
+    return opened.chunk(start, stop)
+
+
+def _some_response(draws: Any, rng: RNG) -> Array:
+    """A response that varies, for kernels that look at one."""
+    for y in draws.simulate(rng, 0, 64):
+        if np.isfinite(y).all() and np.ptp(y) > 0:
+            return y
+    raise InferenceError(
+        "a power study", "64 simulated responses were the same in every row", "more rows, or other coefficients"
+    )
+
+
+def open_power(
+    plan: Plan,
+    *,
+    n: Any = None,
+    coef: Any = None,
+    sigma: Any = None,
+    dispersion: Any = None,
+    spread: Any = None,
+    predictors: Any = None,
+    trials: Any = None,
+    nsim: int = 1000,
+    seed: int | None = None,
+    designs: int | None = None,
+    terms: str | Sequence[str] | None = None,
+    conf_level: float = 0.95,
+    alternative: str = "two-sided",
+) -> PowerStream:
+    """The stream behind ``model(formula).power(...)``; a list anywhere in ``n``, ``coef``, ``sigma``, ``dispersion`` or
+    ``spread`` spans the grid.
+
+    Raises
+    ------
+    InferenceError
+        As ``generate``; a grid of more than 1,000 cells; terms that the model does not have.
+    """
+    wanted = plan.wanted(predictors, trials)
+    cells = grid(n=n, coef=coef, sigma=sigma, dispersion=dispersion, spread=spread)
+    chosen = (terms,) if isinstance(terms, str) else None if terms is None else tuple(terms)
+    stream = PowerStream(
+        plan, cells, nsim, RNG.from_seed(seed), wanted, trials, designs, chosen, conf_level, alternative
+    )
+    names, _ = stream.first
+    for term in chosen or ():
+        if term not in names:
+            near = nearest(term, names)
+            raise InferenceError(
+                f"power(terms={term!r})",
+                f"coefficients are {', '.join(names)}",
+                f"did you mean {near!r}?" if near else "name one of them",
+            )
+    return stream
+
+
+def grid(*, n: Any, coef: Any, sigma: Any, dispersion: Any, spread: Any) -> tuple[Cell, ...]:
+    """Every combination of what is given as a list, n varying slowest."""
+    axes: list[tuple[str, list[Any]]] = [("n", _values(n))]
+    asked = {"coef": coef, "sigma": sigma, "dispersion": dispersion, "spread": spread}
+    places: list[tuple[str, ...]] = [("n",)]
+    for what, value in asked.items():
+        for place, values in _lists(value, (what,)):
+            places.append(place)
+            axes.append((_label(place), values))
+    size = int(np.prod([len(values) for _, values in axes]))
+    if size > MAX_CELLS:
+        raise InferenceError(
+            "a power study", f"{size:,} combinations, more than {MAX_CELLS:,}", "shorter lists, or several studies"
+        )
+    cells = []
+    for combination in itertools.product(*(values for _, values in axes)):
+        chosen = dict(zip(places, combination, strict=True))
+        made = {what: _filled(value, (what,), chosen) for what, value in asked.items()}
+        labels = {label: value for (label, _), value in zip(axes, combination, strict=True) if value is not None}
+        rows = combination[0]
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
+            raise InferenceError(f"power(n={rows!r})", "n is a whole number of rows, or a list of these", "n=[20, 40]")
+        cells.append(Cell(n=None if rows is None else int(rows), labels=labels, **made))
+    return tuple(cells)
+
+
+def _values(value: Any) -> list[Any]:
+    values = list(value) if isinstance(value, (list, tuple, range, np.ndarray)) else [value]
+    if not values:
+        raise InferenceError("a power study", "an empty list of values", "n=[20, 40, 60]")
+    return values
+
+
+def _lists(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name != "cor":
+                yield from _lists(inner, (*place, name))
+    elif isinstance(value, (list, tuple, range, np.ndarray)):
+        yield place, _values(value)
+
+
+def _filled(value: Any, place: tuple[str, ...], chosen: Mapping[tuple[str, ...], Any]) -> Any:
+    if place in chosen:
+        return chosen[place]
+    if isinstance(value, Mapping):
+        return {name: _filled(inner, (*place, name), chosen) for name, inner in value.items()}
+    return value
+
+
+def _label(place: tuple[str, ...]) -> str:
+    """``coef[x]``, ``sigma``, ``spread[g]``, ``spread[g, Days]``."""
+    return place[0] if len(place) == 1 else f"{place[0]}[{', '.join(place[1:])}]"
