@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .asymptotic import compute_params_asymptotic
+    from .asymptotic import compute_params_asymptotic, compute_prediction_asymptotic
     from .bootstrap import (
         build_emm_reference_grid,
         compute_bootstrap_params,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         compute_mee_bootstrap,
         compute_params_bootstrap,
         compute_params_bootstrap_mixed,
+        compute_prediction_bootstrap,
     )
     from .cv import (
         compute_cv_metrics,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from .params import dispatch_params_inference
     from .permutation import compute_mee_permutation, compute_params_permutation
     from .prediction import dispatch_prediction_inference
-    from .prediction_asymptotic import compute_prediction_asymptotic
     from .profile import compute_profile_inference
     from .satterthwaite_emm import compute_satterthwaite_emm_df
     from .simulation import compute_simulation_inference
@@ -44,8 +44,8 @@ __all__ = [
     "compute_bootstrap_pvalue", "compute_cv_metrics", "compute_jackknife_coefs", "compute_mee_bootstrap",
     "compute_mee_permutation", "compute_params_asymptotic", "compute_params_bootstrap",
     "compute_params_bootstrap_mixed", "compute_params_cv_inference", "compute_params_permutation",
-    "compute_prediction_asymptotic", "compute_profile_inference", "compute_satterthwaite_emm_df",
-    "compute_simulation_inference", "dispatch_infer",
+    "compute_prediction_asymptotic", "compute_prediction_bootstrap", "compute_profile_inference",
+    "compute_satterthwaite_emm_df", "compute_simulation_inference", "dispatch_infer",
     "dispatch_mee_inference", "dispatch_params_inference", "dispatch_prediction_inference",
     "generate_group_kfold_splits", "generate_kfold_splits", "resolve_holdout_group_ids",
 ]  # fmt: skip
@@ -68,7 +68,8 @@ _HOME = MappingProxyType(
         "compute_profile_inference": "profile",
         "compute_satterthwaite_emm_df": "satterthwaite_emm",
         "compute_simulation_inference": "simulation",
-        "compute_prediction_asymptotic": "prediction_asymptotic",
+        "compute_prediction_asymptotic": "asymptotic",
+        "compute_prediction_bootstrap": "bootstrap",
         "dispatch_prediction_inference": "prediction",
         "resolve_holdout_group_ids": "cv",
         "generate_kfold_splits": "cv",

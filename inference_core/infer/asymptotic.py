@@ -19,6 +19,7 @@ from inference_core.errors import InferenceError
 from inference_core.families import get_family
 from inference_core.solvers.lstsq import expand_square
 from inference_core.states import Array, DataBundle, FitState, InferenceState, ModelSpec
+from inference_core.states.prediction import PredictionState
 from inference_core.states.profile import ProfileState
 from inference_core.states.varying import VaryingSpreadState
 
@@ -141,6 +142,15 @@ def cluster_without_its_errors(kind: str) -> InferenceError:
         found=f"clusters take part in {', '.join(CLUSTER_KINDS)} alone",
         remedy="errors='CR2', or leave cluster out",
     )
+
+
+def compute_prediction_asymptotic(
+    pred: PredictionState, bundle: DataBundle, fit: FitState, spec: ModelSpec, conf_level: float
+) -> PredictionState:
+    """Standard errors and limits of predictions; ``infer.prediction_asymptotic`` has the rules and the refusals."""
+    from .prediction_asymptotic import predictions_asymptotic
+
+    return predictions_asymptotic(pred, spec, bundle, fit, conf_level)
 
 
 def resolve_error_type(errors: str, family: str = "gaussian") -> str:

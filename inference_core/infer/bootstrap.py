@@ -19,13 +19,14 @@ from .failures import judge_failures
 from .intervals import check_interval_request, summarise
 from .intervals.requirements import check_alternative
 from .mee_bootstrap import build_emm_reference_grid, compute_mee_bootstrap
+from .prediction_bootstrap import compute_prediction_bootstrap
 from .resample.leave_out import leave_one_out
 from .resample.stream import case_bootstrap_stream, case_indices, open_stream, refit_kernel
 
 __all__ = [
     "build_emm_reference_grid", "compute_bootstrap_params", "compute_bootstrap_pvalue", "compute_jackknife_coefs",
-    "compute_mee_bootstrap", "compute_params_bootstrap", "compute_params_bootstrap_mixed", "mixed_inference",
-    "resamples_of",
+    "compute_mee_bootstrap", "compute_params_bootstrap", "compute_params_bootstrap_mixed",
+    "compute_prediction_bootstrap", "mixed_inference", "resamples_of",
 ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ BUILT = frozenset(
     | {("explore", how, kind) for how in ("asymp", "boot", "profile", "joint") for kind in KINDS}
     | {("fit", "joint", kind) for kind in KINDS}
     | {("simulate", "asymp", kind) for kind in KINDS}
-    | {("predict", how, kind) for how in ("asymp", "profile", "joint") for kind in KINDS}
+    | {("predict", how, kind) for how in ("asymp", "boot", "cv", "profile", "joint") for kind in KINDS}
 )
 
 # What no version will do: a question without an answer, and the way out.

@@ -19,6 +19,27 @@ from .prediction_asymptotic import predictions_asymptotic
 _Found = tuple[PredictionState, CVState | None, ResamplesState | None]
 
 
+def _bootstrap(ask: dict[str, Any]) -> _Found:
+    from .prediction_bootstrap import predictions_bootstrap
+
+    wanted = (
+        "pred", "spec", "bundle", "fit", "data", "conf_level", "n_boot", "ci_type", "seed", "alternative",
+        "save_resamples", "scheme", "n_jobs", "verbose", "progress", "cancel",
+    )  # fmt: skip
+    found, resamples = predictions_bootstrap(**{name: ask[name] for name in wanted})
+    return found, None, resamples
+
+
+def _cross_validation(ask: dict[str, Any]) -> _Found:
+    from .prediction_cv import predictions_held_out
+
+    wanted = (
+        "pred", "spec", "bundle", "fit", "data", "k", "seed", "holdout_group_ids", "scheme", "repeats", "n_jobs",
+        "verbose", "progress", "cancel",
+    )  # fmt: skip
+    return *predictions_held_out(**{name: ask[name] for name in wanted}), None
+
+
 def _asymptotic(ask: dict[str, Any]) -> _Found:
     wanted = ("pred", "spec", "bundle", "fit", "conf_level", "errors", "data", "alternative", "cluster")
     return predictions_asymptotic(**{name: ask[name] for name in wanted}), None, None
@@ -26,7 +47,7 @@ def _asymptotic(ask: dict[str, Any]) -> _Found:
 
 # To add a method: its function here, its cells in ``cells.BUILT``.
 PREDICTION_METHODS: MappingProxyType[str, Callable[[dict[str, Any]], _Found]] = MappingProxyType(
-    {"asymp": _asymptotic}
+    {"asymp": _asymptotic, "boot": _bootstrap, "cv": _cross_validation}
 )
 
 

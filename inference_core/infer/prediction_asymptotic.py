@@ -24,7 +24,6 @@ from .coefficient import check_level
 from .denominators import row_reference
 from .intervals.requirements import check_alternative, tails
 from .prediction_noise import NewResponse, new_response, simulated_limits
-from .prediction_variance import mixed_errors, total_df
 
 KNOWN_GROUPS = (
     "limits of known groups take the variance components as known: those of a group's mean are too short where groups "
@@ -104,33 +103,11 @@ def predictions_asymptotic(
     )  # fmt: skip
 
 
-def compute_prediction_asymptotic(
-    pred: PredictionState, bundle: DataBundle, fit: FitState, spec: ModelSpec, conf_level: float
-) -> PredictionState:
-    """Standard errors and limits of predictions, by the t or z reference and the delta method.
-
-    Parameters
-    ----------
-    pred : PredictionState
-        From ``model.predict``.
-    bundle, fit, spec
-        The fitted model.
-    conf_level : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    PredictionState
-        With ``se``, ``ci_lower``, ``ci_upper``, and ``pi_lower``, ``pi_upper`` of a single new response.
-    """
-    return predictions_asymptotic(pred, spec, bundle, fit, conf_level)
-
-
 def _spread(
     pred: PredictionState, spec: ModelSpec, bundle: DataBundle, fit: FitState, kind: str, data: pl.DataFrame | None,
     cluster: str | Array | None, new: NewResponse,
 ) -> _Spread:  # fmt: skip
-    X = np.nan_to_num(pred.X_pred)
+    X = pred.X_pred
     if pred.conditional:
         return _of_groups(pred, spec, bundle, fit, new)
     reference = row_reference(spec, bundle, fit, kind, data, cluster)
@@ -140,6 +117,8 @@ def _spread(
         return _Spread(se, df, se**2, df, reference.notes)
     if pred.random is None or not new.any:
         return _Spread(se, df, se**2, df, reference.notes)
+    from .prediction_variance import mixed_errors
+
     further = mixed_errors(spec, bundle, fit, pred).further
     total, notes = _total(pred, spec, bundle, fit, new)
     return _Spread(se, df, se**2 + further, total[1], (*reference.notes, *notes))
@@ -148,6 +127,8 @@ def _spread(
 def _of_groups(
     pred: PredictionState, spec: ModelSpec, bundle: DataBundle, fit: FitState, new: NewResponse
 ) -> _Spread:
+    from .prediction_variance import mixed_errors
+
     found = mixed_errors(spec, bundle, fit, pred)
     (mean, total), notes = _total(pred, spec, bundle, fit, new)
     known = (KNOWN_GROUPS,) if found.known.any() else ()
@@ -161,6 +142,8 @@ def _total(
     normal = np.full(len(pred.link), np.inf)
     if not spec.is_lmer:
         return (normal, normal), ()
+    from .prediction_variance import total_df
+
     try:
         found = total_df(spec, bundle, fit, pred, np.where(new.possible, new.variance, 0.0))
     except InferenceError as refused:  # limits without t are better than none

@@ -130,7 +130,7 @@ class InferRequest(Frozen):
 
     def groups(self, data: Any, spec: ModelSpec, bundle: DataBundle) -> Array | None:
         """(n,) groups that cross-validation keeps together, or None."""
-        if self.how != "cv" or (self.scheme == "rows" and self.holdout_group is None):
+        if self.how != "cv" or (self.scheme in ("rows", None) and self.holdout_group is None):
             return None
         from .cv import resolve_holdout_group_ids
 
@@ -194,13 +194,15 @@ def _resolve(
     schemes = SCHEMES.get((request.how, kind), ())
     if request.how == "cv" and request.holdout_group is not None:
         schemes = ("groups",)
+    mixed_cv = request.how == "cv" and spec.has_random_effects
+    open_question = mixed_cv and request.last_op == "predict" and request.holdout_group is None
     return replace(
         request,
         errors=resolve_error_type(request.errors, spec.family),
         null=null,
         ci_type=values.get("ci_type") or DEFAULT_CI_TYPE.get(kind, "percentile"),
-        # That of how="perm" depends on the fit as well, and is chosen there.
-        scheme=values.get("scheme") or (schemes[0] if schemes and request.how != "perm" else None),
+        # That of how="perm" depends on the fit as well, that of held-out predictions on what was predicted.
+        scheme=values.get("scheme") or (None if request.how == "perm" or open_question else next(iter(schemes), None)),
     )
 
 
