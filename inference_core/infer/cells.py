@@ -35,7 +35,8 @@ BUILT = frozenset(
     | {("fit", "boot", kind) for kind in ("lmer", "glmer")}
     | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
-    | {(op, "perm", kind) for op in ("fit", "explore") for kind in ("lm", "glm")}
+    | {("fit", "perm", kind) for kind in KINDS}
+    | {("explore", "perm", kind) for kind in ("lm", "glm")}
     | {("explore", how, kind) for how in ("asymp", "boot", "profile", "joint") for kind in KINDS}
     | {("fit", "joint", kind) for kind in KINDS}
     | {("simulate", "asymp", kind) for kind in KINDS}

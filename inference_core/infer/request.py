@@ -48,11 +48,13 @@ SCHEMES = MappingProxyType(
         ("boot", "glmer"): ("parametric", "cluster"),
         ("perm", "lm"): ("freedman_lane", "y", "ter_braak", "score_flip", "sign_flip"),
         ("perm", "glm"): ("score_flip", "y"),
+        ("perm", "lmer"): ("group_flip", "residual", "within", "y"),
+        ("perm", "glmer"): ("score_flip",),
     }
 )
 _ALL_SCHEMES = (
     "case", "parametric", "cluster", "residual", "wild", "y", "freedman_lane", "ter_braak", "score_flip",
-    "sign_flip", "group_flip", "rows", "groups",
+    "sign_flip", "group_flip", "within", "rows", "groups",
 )  # fmt: skip
 
 _ALWAYS = frozenset({"conf_level"})
@@ -281,7 +283,7 @@ _CHECKS = MappingProxyType(
 
 def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
     kind = model_kind(spec)
-    if request.how == "perm" and not spec.has_random_effects and (request.scheme or bundle is not None):
+    if request.how == "perm" and (request.scheme or bundle is not None):
         from .permutation.rules import check_scheme, default_scheme
 
         # Null values of effects are none of the coefficients'; their scheme is chosen where their rows are known.

@@ -13,7 +13,7 @@ from inference_core.infer.cells import BUILT, HOWS
 from inference_core.infer.dispatch import AFTER, InferResult, dispatch_infer
 from inference_core.infer.params import PARAMS_METHODS, dispatch_params_inference
 
-from .handmade import generalized, linear, make_spec
+from .handmade import generalized, linear
 
 FIELDS = ("se", "ci_lower", "ci_upper", "statistic", "p_value")
 
@@ -93,8 +93,6 @@ def test_unknown_words_and_missing_models():
         dispatch_infer(how="bogus", last_op="fit", spec=spec, bundle=bundle, fit=fit)
     with pytest.raises(InferenceError, match="no bundle, fit"):
         dispatch_infer(how="asymp", last_op="fit", spec=spec)
-    with pytest.raises(InferenceError, match="how='perm' is not built yet"):
-        dispatch_infer(how="perm", last_op="fit", spec=make_spec(has_random_effects=True), bundle=bundle, fit=fit)
     with pytest.raises(InferenceError, match="more than a table"):
         dispatch_params_inference(how="profile", spec=spec, bundle=bundle, fit=fit, data=None, conf_level=0.95)
 

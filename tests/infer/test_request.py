@@ -231,7 +231,7 @@ SNAPSHOTS = [
         {"how": "boot", "scheme": "cases"},
         "asked: scheme='cases'\n"
         "found: scheme is one of case, parametric, cluster, residual, wild, y, freedman_lane, ter_braak, score_flip,"
-        " sign_flip, group_flip, rows, groups\n"
+        " sign_flip, group_flip, within, rows, groups\n"
         "try:   did you mean 'case'?",
     ),
     (
@@ -402,8 +402,8 @@ def test_kinds_of_models():
 
 
 def test_mixed_models_are_told_what_works():
-    found = refusal("perm", spec=SPECS["glmer"])
-    assert found.asked == ".infer(how='perm') after fit() of a glmer"
+    found = refusal("perm", last_op="explore", spec=SPECS["glmer"])
+    assert found.asked == ".infer(how='perm') after explore() of a glmer"
     assert found.found == "how='perm' is not built yet in this version"
     assert found.remedy.startswith("how='asymp' or how='boot'")
 

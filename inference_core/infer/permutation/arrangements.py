@@ -22,6 +22,7 @@ class Shuffles(Frozen):
     n: int
     classes: Array | None = None  # given: all distinct arrangements, by number
     total: int | None = None
+    within: Array | None = None  # (n,) given: number of the group of each row, which no value leaves
 
     @classmethod
     def of(cls, rows: Array, n_perm: int) -> Shuffles:
@@ -35,9 +36,19 @@ class Shuffles(Frozen):
 
     def draw(self, rng: RNG, start: int, stop: int) -> Array:
         """(stop - start, n) int64: which row's value each row receives."""
+        if self.within is not None:
+            return self._within_groups(rng.permutations(start, stop, self.n), self.within)
         if self.classes is None or self.total is None:
             return rng.permutations(start, stop, self.n)
         return unrank(np.arange(start, stop) % self.total, self.classes)
+
+    def _within_groups(self, shuffles: Array, group: Array) -> Array:
+        """The rows of each group in the order in which a shuffle of all rows (b, n) has them."""
+        places = np.argsort(group, kind="stable")
+        out = np.empty_like(shuffles)
+        by_group = np.argsort(group[shuffles], axis=1, kind="stable")
+        out[:, places] = np.take_along_axis(shuffles, by_group, axis=1)
+        return out
 
     @property
     def identity(self) -> Array:

@@ -17,10 +17,11 @@ from inference_core.states.fit import FitState
 from inference_core.states.spec import ModelSpec
 
 from .hypotheses import Hypothesis, coefficient_hypotheses, keeps_constant
+from .mixed_rules import check_mixed_scheme, default_mixed_scheme
 
 # By kind of model; the first is the default of an lm. A glm's is chosen by :func:`default_scheme`.
 SCHEMES = MappingProxyType({kind: schemes for (how, kind), schemes in _SCHEMES.items() if how == "perm"})
-SHUFFLING = frozenset({"y", "freedman_lane", "ter_braak"})  # the others flip signs
+SHUFFLING = frozenset({"y", "freedman_lane", "ter_braak", "within"})  # the others flip signs
 
 # What one draw is, in words.
 WORDS = MappingProxyType(
@@ -30,6 +31,9 @@ WORDS = MappingProxyType(
         "ter_braak": "residuals of the full model were shuffled",
         "score_flip": "signs of the rows' score contributions were flipped by coin",
         "sign_flip": "signs of what the other terms leave over were flipped by coin",
+        "group_flip": "what the other terms leave over kept or changed its sign by coin, whole groups at a time",
+        "residual": "signs of group effects and of residuals were flipped by coin",
+        "within": "responses were shuffled within groups",
     }
 )
 
@@ -44,8 +48,10 @@ def default_scheme(
     """The scheme of ``model.infer(how="perm")`` where none is named.
 
     Shuffled responses where the null model of a glm is the intercept alone and all rows count alike, which is exact;
-    score flips for every other glm; Freedman and Lane for an lm.
+    score flips for every other glm; Freedman and Lane for an lm; flips of whole groups for mixed models.
     """
+    if spec.has_random_effects:
+        return default_mixed_scheme(spec)
     if spec.is_lm:
         return "freedman_lane"
     if bundle.rank_info.rank != 2 or bundle.offset is not None or not equal_weights(bundle):
@@ -102,6 +108,9 @@ def check_scheme(spec: ModelSpec, bundle: DataBundle | None, scheme: str, errors
     InferenceError
         With the scheme that does fit.
     """
+    if spec.has_random_effects:
+        schemes = SCHEMES["lmer" if spec.is_lmer else "glmer"]
+        return check_mixed_scheme(spec, bundle, scheme, schemes, errors)
     kind = "lm" if spec.is_lm else "glm"
     asked = f".infer(how='perm', scheme={scheme!r})"
     if scheme not in SCHEMES[kind]:

@@ -26,6 +26,7 @@ from inference_core.states.spec import ModelSpec
 from .arrangements import Shuffles, identity_number
 from .invert import Evaluate, InvertedLimits, critical_rank, invert
 from .least_squares import LeastSquaresKernel
+from .mixed_rules import mixed_notes, refuse_few_groups
 from .rules import CANNOT_MOVE_A_MEAN
 from .score import ScoreKernel
 from .stream import PermutationStream
@@ -83,6 +84,9 @@ def permutation_tests(
     if not stream.names:
         raise _nothing_to_test(spec, stream)
     B, alpha = stream.total or n_perm, 1.0 - conf_level
+    groups = getattr(stream, "groups", None)
+    if groups is not None:
+        refuse_few_groups(groups, alpha, alternative)
     short = too_few(B, conf_level, exact=stream.total is not None)
     if short:
         warnings.warn(InferenceCoreWarning(short), stacklevel=3)
@@ -123,9 +127,18 @@ def too_few(n_draws: int, level: float, exact: bool) -> str:
     return f"B = {n_draws:,} cannot reach level {alpha:.4g}; need n_perm >= {math.ceil(1.0 / alpha - 1e-6) - 1:,}"
 
 
+def _by_reason(stream: PermutationStream) -> dict[str, list[str]]:
+    """Which coefficients are not tested, by the reason."""
+    out: dict[str, list[str]] = {}
+    for name, reason in stream.not_tested.items():
+        out.setdefault(reason, []).append(name)
+    return out
+
+
 def _nothing_to_test(spec: ModelSpec, stream: PermutationStream) -> InferenceError:
-    reason = next(iter(stream.not_tested.values()), "the model has no estimable coefficient")
-    signs = "sign_flip" if spec.is_lm else "score_flip"
+    reasons = [f"{', '.join(names)}: {reason}" for reason, names in _by_reason(stream).items()]
+    reason = "; ".join(reasons) or "the model has no estimable coefficient"
+    signs = "sign_flip" if spec.is_lm else "group_flip" if spec.is_lmer else "score_flip"
     only_means = f"{CANNOT_MOVE_A_MEAN}, and the model is about nothing else"
     return InferenceError(
         asked=f".infer(how='perm', scheme={stream.scheme!r}) of {spec.formula}",
@@ -163,13 +176,13 @@ def _collect(
         t = kernel.at_null_value(kept.samples)
         return replace(kept, samples=t, names=stream.names), partial(kernel.statistics, kept.samples)
     draws = stream.collect(B, **watched)
-    if isinstance(kernel, ScoreKernel):
+    if hasattr(kernel, "shifted"):
         return draws, partial(_rescored, stream, len(draws.status))
     return draws, partial(_held, estimate, se, draws.samples)
 
 
 def _rescored(stream: PermutationStream, B: int, which: Array, values: Array) -> tuple[Array, Array]:
-    """Scores with the null models shifted: null fits anew, and one more pass over the same signs."""
+    """Scores, or refits, with the null models shifted: null fits anew, and one more pass over the same draws."""
     kernel: Any = stream.kernel
     moved, good = kernel.shifted(which, values)
     observed, draws = np.full(len(which), np.nan), np.full((B, len(which)), np.nan)
@@ -196,16 +209,15 @@ def _judge_failures(draws: ResamplesState, spec: ModelSpec) -> None:
     if failed <= FAILURE_SHARE * done:
         return
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in draws.failures.items())
+    remedy = "a model with fewer random effects fits more" if spec.is_lmer else "scheme='score_flip' refits nothing"
     if failed == done:
         raise InferenceError(
             asked=f"permutation tests of {spec.formula} with {done:,} draws",
             found=f"not one refit gave an estimate ({reasons})",
-            remedy="scheme='score_flip' refits nothing",
+            remedy=remedy,
         )
     warnings.warn(
-        InferenceCoreWarning(
-            f"{failed:,} of {done:,} refits failed ({reasons}) and count as extreme; scheme='score_flip' refits nothing"
-        ),
+        InferenceCoreWarning(f"{failed:,} of {done:,} refits failed ({reasons}) and count as extreme; {remedy}"),
         stacklevel=4,
     )
 
@@ -225,13 +237,11 @@ def _notes(
     notes = []
     if exact:
         what = "arrangements" if isinstance(stream.arrangements, Shuffles) else "patterns of signs"
+        what += " of the groups" if spec.has_random_effects else ""
         notes.append(f"exact: all {len(draws.status):,} {what} were tried, the real one among them")
     if draws.cancelled:
         notes.append(f"stopped after {len(draws.status):,} of {draws.n_requested:,} draws")
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in stream.not_tested.items():
-        by_reason.setdefault(reason, []).append(name)
-    notes += [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    notes += [f"{', '.join(names)}: {reason}" for reason, names in _by_reason(stream).items()]
     if stream.unmoved:
         notes.append(f"no limits of {', '.join(sorted(stream.unmoved))}: {CANNOT_MOVE_A_MEAN}")
     if short:
@@ -241,7 +251,7 @@ def _notes(
         notes.append(f"{draws.n_failed:,} of {len(draws.status):,} refits failed and count as extreme ({reasons})")
     if fit.is_separated or not fit.converged:
         notes.append("no limits: the fit itself has no estimate; the p-values need none")
-    elif not spec.is_lm and stream.scheme == "y":
+    elif stream.scheme == "y" and not (spec.is_lm or spec.has_random_effects):
         notes.append("limits take the shuffled z-values at 0 for those at every other value")
     if limits.least > alpha * (1.0 + 1e-12) and not short:
         least = f"all arrangements together give no p below {limits.least:.3g}"
@@ -255,7 +265,9 @@ def _notes(
     unsettled = [name for name, fine in zip(stream.names, limits.settled, strict=True) if not fine]
     if unsettled:
         notes.append(f"the search for the limits of {', '.join(unsettled)} did not settle")
-    if stream.errors == "iid" and stream.scheme != "score_flip" and fit.df_resid > 0 and not fit.is_separated:
+    if spec.has_random_effects:
+        notes += mixed_notes(stream.scheme, getattr(stream.kernel, "at_boundary", ()))
+    elif stream.errors == "iid" and stream.scheme != "score_flip" and fit.df_resid > 0 and not fit.is_separated:
         ratio = hc3_ratio(spec, bundle, fit) if _scatters(spec, bundle, fit) else np.ones(bundle.p)
         tested = np.isin(bundle.X_names, stream.names)
         note = disagreement_note(bundle, np.where(tested, ratio, np.nan))

@@ -15,6 +15,7 @@ Sources: Hemerik, Goeman & Finos (2020) J. R. Stat. Soc. B 82; De Santis et al. 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -44,6 +45,36 @@ class ScoreProblem(Frozen):
     offset: Array | None  # (m,)
     family: Family
 
+    def null_scores(self, hypothesis: Hypothesis, near: NullScores | None = None) -> NullScores | str:
+        """As :func:`null_scores`, from a neighbour's null fit if given."""
+        return null_scores(self, hypothesis, None if near is None else near.coef, quick=near is not None)
+
+    def by_unit(self, columns: Array) -> Array:
+        """(m, c) columns (m, c): each row is a unit of exchange."""
+        return columns
+
+
+class HasNullFits(Protocol):
+    """Rows of a model, and the null fits of its hypotheses; units of exchange are rows, or groups of them."""
+
+    @property
+    def X(self) -> Array:
+        """(m, r) design."""
+        ...
+
+    @property
+    def family(self) -> Family:
+        """Of the model."""
+        ...
+
+    def null_scores(self, hypothesis: Hypothesis, near: NullScores | None = None) -> NullScores | str:
+        """The null fit, or why there is none; ``near`` is the same hypothesis at another value."""
+        ...
+
+    def by_unit(self, columns: Array) -> Array:
+        """(units, c) sums of columns (m, c) over the rows of each unit."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NullScores(Frozen):
@@ -59,10 +90,11 @@ class NullScores(Frozen):
 class ScoreKernel(Frozen):
     """Statistics of any batch of signs; a pure function of them."""
 
-    problem: ScoreProblem
+    threads: ClassVar[bool] = True  # suit it: it is matrix products, outside the interpreter's lock
+    problem: HasNullFits
     hypotheses: tuple[Hypothesis, ...]
     scores: tuple[NullScores, ...]
-    stacked: Array  # (m, sum k (1 + r - k)) of a r and a basis, all hypotheses side by side
+    stacked: Array  # (units, sum k (1 + r - k)) of a r and a basis, all hypotheses side by side
     observed: Array  # (q,)
 
     @property
@@ -81,14 +113,14 @@ class ScoreKernel(Frozen):
         return chunk_of(self.n)
 
     def refit(self, signs: Array) -> tuple[Array, Array, Array | None]:
-        """(T (b, q), status (b,), None) of signs (b, m)."""
+        """(T (b, q), status (b,), None) of signs (b, units)."""
         with one_blas_thread():
             sums = signs @ self.stacked
             out = np.empty((len(signs), self.p))
             done = 0
             for j, null in enumerate(self.scores):
                 k, width = null.a.shape[1], null.a.shape[1] * (1 + null.basis.shape[1])
-                out[:, j] = _statistic(sums[:, done : done + width], null, k, signs)
+                out[:, j] = _statistic(sums[:, done : done + width], null, k)
                 done += width
         return out, np.full(len(signs), DRAW_OK, np.int8), None
 
@@ -97,13 +129,13 @@ class ScoreKernel(Frozen):
         fitted = []
         for j, value in zip(which, values, strict=True):
             moved = replace(self.hypotheses[j], value=np.array([value]))
-            fitted.append((moved, null_scores(self.problem, moved, self.scores[j].coef, quick=True)))
+            fitted.append((moved, self.problem.null_scores(moved, self.scores[j])))
         good = [i for i, (_, found) in enumerate(fitted) if isinstance(found, NullScores)]
         kernel = _assemble(self.problem, [(h, s) for h, s in fitted if isinstance(s, NullScores)])
         return kernel, np.array(good, int)
 
 
-def _statistic(sums: Array, null: NullScores, k: int, signs: Array) -> Array:
+def _statistic(sums: Array, null: NullScores, k: int) -> Array:
     numerator, inside = sums[:, :k], sums[:, k:].reshape(len(sums), k, -1)
     if k == 1:
         total = float(null.a[:, 0] @ null.a[:, 0])
@@ -114,12 +146,12 @@ def _statistic(sums: Array, null: NullScores, k: int, signs: Array) -> Array:
     return quadratic_form(numerator.T, variance) / k
 
 
-def score_kernel(problem: ScoreProblem, hypotheses: list[Hypothesis]) -> tuple[ScoreKernel, dict[str, str]]:
+def score_kernel(problem: HasNullFits, hypotheses: list[Hypothesis]) -> tuple[ScoreKernel, dict[str, str]]:
     """The kernel, and why some null models have no fit (reason by name); those hypotheses are left out."""
     fitted: list[tuple[Hypothesis, NullScores]] = []
     refused: dict[str, str] = {}
     for h in hypotheses:
-        found = null_scores(problem, h)
+        found = problem.null_scores(h)
         if isinstance(found, str):
             refused[h.name] = found
         else:
@@ -127,15 +159,16 @@ def score_kernel(problem: ScoreProblem, hypotheses: list[Hypothesis]) -> tuple[S
     return _assemble(problem, fitted), refused
 
 
-def _assemble(problem: ScoreProblem, fitted: list[tuple[Hypothesis, NullScores]]) -> ScoreKernel:
-    columns = [np.zeros((len(problem.y), 0))]
+def _assemble(problem: HasNullFits, fitted: list[tuple[Hypothesis, NullScores]]) -> ScoreKernel:
+    columns = [np.zeros((len(problem.X), 0))]
     for h, null in fitted:
         columns.append(null.a * null.r[:, None])
         columns.extend(null.a[:, [i]] * null.basis for i in range(h.k))
+    stacked = problem.by_unit(np.hstack(columns))
     kernel = ScoreKernel(
-        problem, tuple(h for h, _ in fitted), tuple(s for _, s in fitted), np.hstack(columns), np.zeros(len(fitted))
+        problem, tuple(h for h, _ in fitted), tuple(s for _, s in fitted), stacked, np.zeros(len(fitted))
     )
-    return replace(kernel, observed=kernel.refit(np.ones((1, len(problem.y))))[0][0])
+    return replace(kernel, observed=kernel.refit(np.ones((1, len(stacked))))[0][0])
 
 
 def null_scores(

@@ -179,7 +179,7 @@ def open_permutation_stream(
     data: Any = None,
     want_se: bool = True,
 ) -> PermutationStream:
-    """The permutation draws of a fitted lm or glm.
+    """The permutation draws of a fitted model; those of mixed models are in ``mixed.open_mixed_stream``.
 
     Parameters
     ----------
@@ -212,11 +212,12 @@ def open_permutation_stream(
         A scheme or errors that this model cannot have.
     """
     if spec.has_random_effects:
-        raise InferenceError(
-            asked="permutation draws of a mixed model",
-            found="rows of one group belong together; the flips of whole groups are not built yet in this version",
-            remedy="how='boot'" if spec.is_lmer else "how='asymp'",
-        )
+        from .mixed import open_mixed_stream
+
+        return open_mixed_stream(
+            spec, bundle, fit, scheme=scheme, seed=seed, errors=resolve_error_type(errors, spec.family), null=null,
+            n_perm=n_perm, means=means, every=every, hypotheses=hypotheses,
+        )  # fmt: skip
     null, errors = resolve_null(null, bundle.X_names), resolve_error_type(errors, spec.family)
     scheme = scheme or default_scheme(spec, bundle, null, fit)
     check_scheme(spec, bundle, scheme, errors, null)

@@ -355,9 +355,3 @@ def test_streams_say_what_a_draw_is(lm):
     )
     with pytest.raises(InferenceError, match="inside a draw are iid"):
         lm.draw_stream("perm", errors="CR2")
-
-
-def test_a_mixed_model_is_refused_in_words():
-    sleep = load_dataset("sleepstudy")
-    with pytest.raises(InferenceError, match="flips of whole groups are not built yet"):
-        model("Reaction ~ Days + (1 | Subject)", sleep).fit().draw_stream("perm")
