@@ -14,12 +14,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from inference_core.errors import InferenceError
 from inference_core.infer.spelling import nearest
 from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.rng import RNG
-from inference_core.states import Array, Frozen, SimulationInferenceState
+from inference_core.states import Array, DataBundle, Frozen, ModelSpec, SimulationInferenceState
 from inference_core.states.inference import DRAW_NO_MEAN
 
 from .design import Plan, is_random
@@ -123,18 +124,30 @@ class PowerStream:
         names: tuple[str, ...] = ()
         beta = []
         for cell in self.cells:
-            bundle, truth = self._posed(cell, 0)[1:3]
+            _, bundle, truth, _, _ = self._posed(cell, 0)
             names = tuple(bundle.X_names)
             beta.append(truth.beta)
         return names, tuple(beta)
 
-    def _posed(self, cell: Cell, design: int):
+    def _posed(self, cell: Cell, design: int) -> tuple[ModelSpec, DataBundle, Truth, RNG, pl.DataFrame]:
         own = self.rng.split(design + 1)[design].split(2)
         n = self.plan.rows(self.wanted, cell.n)
         frame = self.plan.frame(self.wanted, n, self.trials, own[DESIGN])
         spec, bundle = self.plan.build(frame)
         truth = Truth.on(bundle, self.plan.family, cell.coef, cell.sigma, cell.dispersion, cell.spread)
-        return spec, bundle, truth, own[RESPONSE]
+        return spec, bundle, truth, own[RESPONSE], frame
+
+    def data(self, cell: int, i: int) -> pl.DataFrame:
+        """Data set ``i`` of a cell, made again: what ``model(formula, data).fit()`` takes."""
+        D = self.n_designs
+        _, bundle, truth, rng, frame = self._posed(self.cells[cell], i % D)
+        y = np.zeros(bundle.n)
+        y[truth.rows] = self._draws(truth).simulate(rng, i // D, i // D + 1)[0]
+        return self.plan.with_response(frame, y, bundle.prior_weights if self.plan.family.name == "binomial" else None)
+
+    def _draws(self, truth: Truth) -> Any:
+        draws = truth.draws()
+        return replace(draws, rows_at_once=FEW) if self.n_designs > 1 else draws
 
     def open(self, cell: int, design: int) -> _Opened:
         """One design; the last few are kept."""
@@ -142,10 +155,8 @@ class PowerStream:
         if key not in self._opened:
             if len(self._opened) >= 2 * DESIGNS:
                 self._opened.pop(next(iter(self._opened)))
-            spec, bundle, truth, rng = self._posed(self.cells[cell], design)
-            draws = truth.draws()
-            if self.n_designs > 1:
-                draws = replace(draws, rows_at_once=FEW)
+            spec, bundle, truth, rng, _ = self._posed(self.cells[cell], design)
+            draws = self._draws(truth)
             first = _some_response(draws, rng) if spec.has_random_effects else truth.eta
             study = open_study(spec, bundle, truth, first)
             size = study.chunk_rows if self.n_designs == 1 else min(FEW, study.chunk_rows)
