@@ -21,6 +21,18 @@ def _controller() -> Any:
     return ThreadpoolController().select(user_api="blas")  # looks through the loaded libraries: a millisecond, once
 
 
+def _take_control() -> None:
+    """Let this thread set limits, whichever did before.
+
+    Threadpoolctl from 3.8 on listens to one thread alone, the first to set a limit of OpenBLAS, and ignores all others
+    without a word: draws of a panel's thread then ran on several BLAS threads, slower and rounded another way.
+    """
+    for library in _controller().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Context in which BLAS calls of this process use one thread (40 microseconds to enter, 2 when nested).
@@ -32,6 +44,7 @@ def one_blas_thread() -> Iterator[None]:
     global _depth, _limit
     with _lock:
         if _depth == 0:
+            _take_control()
             _limit = _controller().limit(limits=1)
         _depth += 1
     try:
@@ -40,5 +53,7 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
+                _take_control()  # the last to leave need not be the one that entered first
                 _limit.restore_original_limits()
                 _limit = None
+                _take_control()

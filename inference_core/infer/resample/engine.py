@@ -88,6 +88,7 @@ class _Run:
     cancel: Cancel | None
     each: int = 1  # items of the next task
     on_their_way: deque[list[Any]] = field(default_factory=deque)  # tasks without a result, the oldest first
+    lost: deque[list[Any]] = field(default_factory=deque)  # tasks to be handed out again
     error: BaseException | None = None  # that the items themselves ended with
     lock: Any = field(default_factory=threading.Lock)
 
@@ -105,7 +106,12 @@ class _Run:
         with self.lock:
             if self.is_cancelled or self.error is not None:
                 return []
-            return list(islice(self.items, self.each))
+            return self.lost.popleft() if self.lost else list(islice(self.items, self.each))
+
+    def start_over(self) -> None:
+        """Take back what is on its way."""
+        self.lost.extendleft(reversed(self.on_their_way))
+        self.on_their_way.clear()
 
 
 def _here(compute: Callable[[Any], Any], run: _Run) -> Generator[Timed, None, None]:
@@ -119,9 +125,8 @@ def _elsewhere(compute: Callable[[Any], Any], run: _Run, n_jobs: int, threads: b
 
     shared, lives = Shared(compute), LIVES
     while True:
-        lost = list(run.on_their_way)
-        run.on_their_way.clear()
-        results = _handed_out(shared, lost, run, n_jobs, threads)
+        run.start_over()
+        results = _handed_out(shared, run, n_jobs, threads)
         try:
             for found in results:
                 run.on_their_way.popleft()
@@ -145,16 +150,13 @@ def _elsewhere(compute: Callable[[Any], Any], run: _Run, n_jobs: int, threads: b
         return
 
 
-def _handed_out(shared: Shared, lost: list[list[Any]], run: _Run, n_jobs: int, threads: bool) -> Any:
+def _handed_out(shared: Shared, run: _Run, n_jobs: int, threads: bool) -> Any:
     """Generate the results of joblib's workers, in the order of the tasks."""
     from joblib import Parallel, delayed
 
     perform = delayed(_perform)
 
     def tasks() -> Iterator[Any]:
-        for task in lost:
-            run.on_their_way.append(task)
-            yield perform(shared, task)
         while True:
             try:
                 task = run.task()
