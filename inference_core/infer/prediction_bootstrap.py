@@ -33,7 +33,7 @@ from .failures import judge_failures
 from .intervals import check_interval_request, summarise
 from .intervals.order import moments
 from .intervals.requirements import check_alternative
-from .prediction_asymptotic import KNOWN_GROUPS, mapped_limits
+from .prediction_asymptotic import mapped_limits
 from .prediction_draws import Groups, single_responses
 from .prediction_noise import new_response
 from .resample.stream import DrawStream, open_stream
@@ -110,8 +110,7 @@ def predictions_bootstrap(
             pred, spec, bundle, fit, drawn.draws, drawn.stream, drawn.groups, new, level, alternative, tail_df
         )
     inference, resamples = means
-    known = pred.conditional and drawn.groups is not None and drawn.groups.any_known
-    notes = (*inference.notes, *((KNOWN_GROUPS,) if known else ()), *([new.note] if new.note else []))
+    notes = (*inference.notes, *([new.note] if new.note else []))
     inference = replace(inference, notes=tuple(dict.fromkeys(notes)))
     found = replace(
         pred, se=inference.se, ci_lower=inference.ci_lower, ci_upper=inference.ci_upper, pi_lower=pi_lower,

@@ -48,11 +48,6 @@ class Groups:
         return cls(tuple(r.X_re for r in pred.random), tuple(group), T, parts, rng)
 
     @property
-    def any_known(self) -> bool:
-        """Whether any row has a group of the data."""
-        return any(bool(np.any(g >= 0)) for g in self.group)
-
-    @property
     def width(self) -> int:
         """Normals that a new group of every factor takes."""
         return sum(t.shape[0] for t in self.T)

@@ -62,7 +62,10 @@ def grid_frame(bundle: DataBundle, rows: pl.DataFrame, text: str, *, groups: boo
     try:
         axes = named_values(text, known, grouping, GRID_POINTS)
     except FormulaError as refused:
-        raise FormulaError(refused.asked.replace("explore(", "predict(", 1), refused.found, refused.remedy) from None
+        remedy = refused.remedy.replace("explore(", "predict(", 1) if "compares" not in refused.found else refused.remedy
+        if "grouping factor" in refused.found:
+            remedy = f"predict({text!r}, varying='include')"
+        raise FormulaError(refused.asked.replace("explore(", "predict(", 1), refused.found, remedy) from None
     twice = [a.predictor.name for i, a in enumerate(axes) if a.predictor in [b.predictor for b in axes[:i]]]
     if twice:
         raise FormulaError(f"predict({text!r})", f"{twice[0]} is named twice", f"name {twice[0]} once")
