@@ -14,7 +14,7 @@ import polars as pl
 
 from inference_core.errors import InferenceError
 from inference_core.fit.common import fitted_family
-from inference_core.marginal.maps import map_named, to_link
+from inference_core.marginal.maps import falls, map_named, mapped, to_link
 from inference_core.marginal.multiplicity import Adjusted, Family, adjust
 from inference_core.states import Array, DataBundle, FitState, InferenceState, MeeState, ModelSpec, RowFamily
 
@@ -23,6 +23,7 @@ from .coefficient import check_level
 from .denominators import RowReference, row_reference
 from .intervals.requirements import check_alternative
 
+MAX_TOGETHER = 2_000  # rows of a family whose correlations are formed
 _ALL_PAIRS = ("pairwise", "revpairwise")
 
 
@@ -82,18 +83,19 @@ def compute_mee_asymptotic(
     kind = resolve_error_type(errors, spec.family)
     reference = row_reference(spec, bundle, fit, kind, data, cluster)
     wald = wald_rows(mee, spec, fit, null)
+    side = inner_alternative(mee, spec, fit, alternative)
     se = reference.se(wald.rows)
     known = mee.estimable & np.isfinite(wald.estimate)
     df = np.where(known, _df(reference, wald.rows), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(known & (se > 0), (wald.estimate - wald.null) / se, np.nan)
     adjusted = [
-        adjust(_family(f, mee, statistic, df, wald.rows, reference), mee.p_adjust, level, alternative)
+        adjust(_family(f, mee, statistic, df, wald.rows, reference), mee.p_adjust, level, side)
         for f in mee.families
     ]
     p_value, critical = _spread(mee, adjusted)
-    lower = np.where(known, -np.inf if alternative == "less" else wald.estimate - critical * se, np.nan)
-    upper = np.where(known, np.inf if alternative == "greater" else wald.estimate + critical * se, np.nan)
+    lower = np.where(known, -np.inf if side == "less" else wald.estimate - critical * se, np.nan)
+    upper = np.where(known, np.inf if side == "greater" else wald.estimate + critical * se, np.nan)
     shown_se, lower, upper = on_the_effect_scale(mee, spec, fit, wald, se, lower, upper)
     of_families = dict.fromkeys(note for found in adjusted for note in found.notes)
     notes = [*reference.notes, *([wald.note] if wald.note else []), *of_families]
@@ -104,6 +106,13 @@ def compute_mee_asymptotic(
     )  # fmt: skip
     words = dict.fromkeys(a.words for a in adjusted)
     return replace(mee, inference=inference, adjusted="; ".join(words) or "not adjusted")
+
+
+def inner_alternative(mee: MeeState, spec: ModelSpec, fit: FitState, alternative: str) -> str:
+    """The alternative on the scale of the tests: the other side where the map turns around."""
+    if mee.L is None or not falls(mee.monotone, fitted_family(spec, fit)):
+        return alternative
+    return {"greater": "less", "less": "greater"}.get(alternative, alternative)
 
 
 def wald_rows(mee: MeeState, spec: ModelSpec, fit: FitState, null: float | Array = 0.0) -> Wald:
@@ -141,14 +150,24 @@ def _family(
     family: RowFamily, mee: MeeState, statistic: Array, df: Array, rows: Array, reference: RowReference
 ) -> Family:
     own = rows[family.rows]
-    covariance = own @ reference.vcov @ own.T
-    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
     fine = np.isfinite(statistic[family.rows])
+    correlation, rank = np.zeros((0, 0)), 0
+    if mee.p_adjust == "mvt" and fine.sum() > 1:
+        if len(own) > MAX_TOGETHER:
+            raise InferenceError(
+                asked=f"p_adjust='mvt' of {len(own):,} rows", found=f"the limit is {MAX_TOGETHER:,} rows a family",
+                remedy="explore(..., p_adjust='bonferroni'), or fewer values",
+            )  # fmt: skip
+        covariance = own @ reference.vcov @ own.T
+        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        correlation = covariance / np.outer(scale, scale)
+    if mee.p_adjust == "scheffe" and fine.any():
+        rank = int(np.linalg.matrix_rank(own[fine]))
     return Family(
         statistic=statistic[family.rows],
         df=df[family.rows],
-        correlation=covariance / np.outer(scale, scale),
-        rank=int(np.linalg.matrix_rank(own[fine])) if fine.any() else 0,
+        correlation=correlation,
+        rank=rank,
         pairs=family.n_means if family.method in _ALL_PAIRS else 0,
     )
 
@@ -166,7 +185,8 @@ def on_the_effect_scale(
     """Standard errors by the delta method, and limits through the map, of rows that have one."""
     if mee.L is None or mee.monotone == "identity":
         return se, lower, upper
-    inverse, derivative = map_named(mee.monotone, spec, fitted_family(spec, fit))
+    family = fitted_family(spec, fit)
+    _, derivative = map_named(mee.monotone, spec, family)
+    ends = np.sort([mapped(mee.monotone, spec, family, limit) for limit in (lower, upper)], axis=0)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        ends = np.sort(np.stack([inverse(lower), inverse(upper)]), axis=0)
         return np.abs(derivative(wald.estimate)) * se, ends[0], ends[1]

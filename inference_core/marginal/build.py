@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import Any
@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from inference_core.design.state import DesignState
+from inference_core.errors import InferenceError
 from inference_core.fit.common import fitted_family
+from inference_core.formula.names import first_few
 from inference_core.states import Array, DataBundle, FitState, MeeState, ModelSpec, RowFamily
 
 from .counterfactual import average_over_rows
@@ -22,6 +25,9 @@ from .predictors import Predictor, grouping_columns, kept_rows, predictors_of
 from .quantity import IDENTITY, Linear, Quantity, averages, compare
 from .question import Block, Question, ask, by_names
 from .slopes import design_slope
+
+MAX_WEIGHTS = 50_000_000  # of all comparisons together: 400 megabytes
+ROUNDING = 1e-10  # relative: of differences of design rows, slopes by finite differences among them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +101,9 @@ def explore(
     )  # fmt: skip
     cells = _cells(spec, bundle, fit, rows, known, question, options, weights)
     quantity, estimable = cells.quantity, cells.estimable
-    matrix = _contrast_matrix(question.blocks)
     if question.is_contrast:
-        quantity = compare(quantity, matrix, options.comparison, options.link_name)
+        matrix = _contrast_matrix(question)
+        quantity = _without_rounding(compare(quantity, matrix, options.comparison, options.link_name), quantity, matrix)
         estimable = np.array([bool(np.all(estimable[row != 0])) for row in matrix])
         if isinstance(cells.quantity, Linear) and isinstance(quantity, Linear):
             # A difference can be estimable where its parts are not.
@@ -110,8 +116,10 @@ def explore(
         L[:, kept] = quantity.L[:, kept]
         quantity = Linear(L, quantity.shift, quantity.map)
     linear = isinstance(quantity, Linear)
+    grid = _labels(question)
+    notes = (*cells.notes, *_notes_of_zeros(quantity, estimable, grid))
     return MeeState(
-        grid=_labels(question),
+        grid=grid,
         estimate=np.where(estimable, quantity.of(coef), np.nan),
         explore_formula=text,
         focal_var=question.slope.name if question.slope else ":".join(a.predictor.name for b in question.blocks
@@ -129,7 +137,7 @@ def explore(
         by=tuple(a.predictor.name for b in question.blocks if b.is_condition and b.weights is None for a in b.axes),
         families=_families(question.blocks),
         p_adjust=options.p_adjust,
-        notes=cells.notes,
+        notes=notes,
     )  # fmt: skip
 
 
@@ -147,7 +155,7 @@ def _cells(
     if options.how == "ame":
         return _Cells(*average_over_rows(bundle, rows, question, link))
     grid = reference_grid(bundle, rows, known, question.axes, weights)
-    notes = _grid_notes(known, question, weights)
+    notes = (*_grid_notes(known, question, weights), *_interaction_notes(bundle, known, question))
     null = null_space(bundle)
     if question.slope is None and (options.average_on == "link" or link is IDENTITY):
         return _Cells(Linear(grid.L, grid.shift, link), _judged(grid, grid.L, null), notes)
@@ -167,9 +175,33 @@ def _judged(grid: Grid, L: Array, null: Array) -> Array:
     return estimable_rows(np.nan_to_num(L), null) & ~np.isnan(grid.weights).any(1)
 
 
-def _contrast_matrix(blocks: Sequence[Block]) -> Array:
+def _without_rounding(compared: Quantity, cells: Quantity, matrix: Array) -> Quantity:
+    """Weights that cancel but for rounding made 0: what a model says is 0 must not get an estimate and a p-value."""
+    if not isinstance(compared, Linear) or not isinstance(cells, Linear):
+        return compared
+    size = np.abs(matrix) @ np.abs(cells.L)
+    return replace(compared, L=np.where(np.abs(compared.L) <= ROUNDING * size, 0.0, compared.L))
+
+
+def _notes_of_zeros(quantity: Quantity, estimable: Array, grid: pl.DataFrame) -> tuple[str, ...]:
+    if not isinstance(quantity, Linear):
+        return ()
+    zero = estimable & ~quantity.L.any(1)
+    if not zero.any():
+        return ()
+    rows = [", ".join(map(str, row)) for row in grid.filter(pl.Series(zero)).rows()]
+    return (f"{first_few(rows, 3)}: the same for every value of the coefficients, so there is nothing to test",)
+
+
+def _contrast_matrix(question: Question) -> Array:
     """(rows, cells), the first block varying fastest."""
-    parts = [np.eye(block.size) if block.weights is None else block.weights for block in blocks]
+    rows, cells = (prod(sizes) for sizes in zip(*((b.n_rows, b.size) for b in question.blocks), strict=True))
+    if rows * cells > MAX_WEIGHTS:
+        raise InferenceError(
+            asked=f"explore({question.text!r})", found=f"{rows:,} comparisons of {cells:,} cells, too many to hold",
+            remedy="name fewer values, or sequential(...) for pairwise(...)",
+        )  # fmt: skip
+    parts = [np.eye(block.size) if block.weights is None else block.weights for block in question.blocks]
     return reduce(lambda fast, slow: np.kron(slow, fast), parts, np.ones((1, 1)))
 
 
@@ -220,6 +252,25 @@ def _type(question: Question, options: Options) -> str:
     if question.is_contrast:
         return "contrasts" if options.comparison == "difference" else "comparisons"
     return "slopes" if question.slope is not None else "means"
+
+
+def _interaction_notes(bundle: DataBundle, known: Mapping[str, Predictor], question: Question) -> tuple[str, ...]:
+    """What emmeans warns of: a column that is asked about interacts with one that is averaged over or held."""
+    state: DesignState = bundle.design_state
+    named = {axis.predictor.name for axis in question.axes} | ({question.slope.name} if question.slope else set())
+    asked: dict[str, None] = {}
+    found: dict[str, None] = {}
+    for term in state.terms:
+        columns = {column for i in term.operands for column in state.operands[i].columns}
+        if len(term.operands) > 1 and columns & named and columns - named:
+            asked |= dict.fromkeys(name for name in known if name in columns & named)
+            found |= dict.fromkeys(name for name in known if name in columns - named)
+    if not found:
+        return ()
+    first = next(iter(found))
+    apart = first if known[first].is_factor else f"{first}@range(3)"
+    both, others = " and ".join(asked), " and ".join(found)
+    return (f"{both} and {others} interact: one answer for all of {others} may mislead; '... ~ {apart}' shows them",)
 
 
 def _grid_notes(

@@ -5,6 +5,8 @@ Source: Hanmer & Kalkan (2013), Am. J. Polit. Sci. 57(1); Norton, Dowd & Macieje
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import polars as pl
 
@@ -18,6 +20,7 @@ from .quantity import IDENTITY, Linear, Map, Quantity, averages
 from .question import Question
 from .slopes import design_slope
 
+MAX_CELLS = 2_000  # each costs one design of all rows
 MAX_NUMBERS = 60_000_000  # doubles of all design rows together: half a gigabyte
 
 
@@ -38,6 +41,10 @@ def average_over_rows(
     InferenceError
         More design rows than half a gigabyte holds.
     """
+    total = prod(len(axis.values) for axis in question.axes)
+    if total > MAX_CELLS:
+        raise InferenceError(f"{total:,} averages over {bundle.n:,} rows", f"the limit is {MAX_CELLS:,} averages",
+                             "how='mem', or fewer values")  # fmt: skip
     cells = first_fastest([axis.values for axis in question.axes])
     curved = link is not IDENTITY
     if curved and len(cells) * bundle.n * bundle.p * (1 + (question.slope is not None)) > MAX_NUMBERS:

@@ -58,7 +58,14 @@ def test_means_at_the_grid():
         state.estimate, [np.mean([at[c, g] for g in "345"]) for c in "468"], rtol=ROUNDING
     )
     assert state.grid["cylf"].to_list() == ["4", "6", "8"]
-    assert state.notes == ("averaged over the levels of gearf", "held at the mean: wt = 3.217, hp = 146.7")
+    assert state.notes == (
+        "averaged over the levels of gearf",
+        "held at the mean: wt = 3.217, hp = 146.7",
+        "cylf and wt interact: one answer for all of wt may mislead; '... ~ wt@range(3)' shows them",
+    )
+    assert ask(m, "pairwise(cylf) ~ wt@[2, 4]").notes == (
+        "averaged over the levels of gearf", "held at the mean: hp = 146.7"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", ["proportional", "outer", "cells", "flat", {"gearf": {"3": 1, "4": 2, "5": 3}}])

@@ -154,6 +154,9 @@ def _weights(
         for member in members:
             assert member is not None  # a wildcard has a filling
             out[list(cells).index(member)] += weight / len(members)
+    if not out.any():
+        raise refuse(text, row.start, f"the weights of {row.text!r} are all 0, so it is 0 whatever the data",
+                     "compare two different cells, as A - B")  # fmt: skip
     if not row.weighted and abs(out.sum()) > 1e-12:
         raise refuse(text, row.start, f"the weights of {row.text!r} sum to {out.sum():g}, so it compares nothing",
                      "parentheses take an average: (A + B) - C; or write the weights: 0.5*A + 0.5*B - C")  # fmt: skip

@@ -20,6 +20,7 @@ from .query import At, Cell, Combination, Contrast, ExploreQuery, Group, Part, V
 from .tokens import Token, refuse, tokenize
 
 MAX_POINTS = 1_000  # of range() and quantile()
+MAX_VALUE = 1e100  # squares and products of columns must stay finite
 SLOPE = "slope"  # a number's own slope, as distinct from a comparison of its values
 FUNCTIONS = (*METHODS, SLOPE)
 _SYNONYMS = {"pairs": "pairwise", "consec": "sequential", "trt.vs.ctrl": "treatment", "eff": "sum", "del.eff": "sum"}
@@ -219,6 +220,8 @@ class _Reader:
     def value(self) -> str | float:
         sign = -1.0 if self.accept("-") else 1.0
         if self.at.kind == "number":
+            if float(self.at.value) > MAX_VALUE:
+                raise self.stop(f"{self.seen()} is more than any data hold", f"a value below {MAX_VALUE:g}")
             return sign * float(self.take().value)
         if sign < 0 or self.at.kind not in ("name", "quoted"):
             raise self.stop(f"{self.seen()} where a value should stand", 'a number, or a level, as A or "two words"')

@@ -18,7 +18,7 @@ from inference_core.fit.common import fitted_family
 from inference_core.infer.asymptotic import resolve_error_type
 from inference_core.infer.coefficient import check_level
 from inference_core.infer.intervals.requirements import check_alternative
-from inference_core.infer.mee_asymptotic import Wald, on_the_effect_scale, wald_rows
+from inference_core.infer.mee_asymptotic import Wald, inner_alternative, on_the_effect_scale, wald_rows
 from inference_core.infer.mee_bootstrap import level_of_rows, refuse_reference, row_names, stepped
 from inference_core.infer.resample.core import count_extreme
 from inference_core.marginal.maps import map_named
@@ -100,6 +100,7 @@ def mee_permutation(
     _refuse(mee, spec)
     refuse_reference(mee, "perm")
     wald = wald_rows(mee, spec, fit, null)
+    side = inner_alternative(mee, spec, fit, alternative)
     errors = resolve_error_type(errors, spec.family)
     found = _hypotheses(mee, fit, wald)
     scheme = scheme or _scheme(spec, bundle, fit, found)
@@ -111,13 +112,13 @@ def mee_permutation(
             hypotheses=[row.hypothesis for row in found],
         )  # fmt: skip
     tests = permutation_tests(
-        stream, spec, bundle, fit, n_perm, level_of_rows(mee, level), alternative, n_jobs=n_jobs, progress=progress,
+        stream, spec, bundle, fit, n_perm, level_of_rows(mee, level), side, n_jobs=n_jobs, progress=progress,
         cancel=cancel, verbose=verbose,
     )  # fmt: skip
     place = {row.hypothesis.name: row.row for row in found}
     rows = np.array([place[name] for name in stream.names], int)
     table = _Table.of(mee, tests, rows, wald)
-    words = table.adjust(mee, level, alternative, spec.is_lm)
+    words = table.adjust(mee, level, side, spec.is_lm)
     se, lower, upper = on_the_effect_scale(mee, spec, fit, wald, table.se, table.lower, table.upper)
     notes = [*tests.notes, *untested, *([wald.note] if wald.note else []), *table.notes]
     draws = tests.draws
