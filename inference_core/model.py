@@ -18,20 +18,20 @@ from .errors import InferenceCoreWarning, InferenceError
 from .families import get_family
 from .fit import fit_model
 from .formula import parse_formula
-from .infer.request import UNSET, check_fit_request, check_infer_request
-from .results import ModelState, Results
+from .infer.request import UNSET, check_fit_request, check_infer_request, only_typed
+from .results import ModelState
+from .simulating import Simulating
 from .states import JointTestState, MeeState
 
 if TYPE_CHECKING:
     from .infer.cv.stream import FoldStream
     from .infer.dispatch import InferResult
     from .infer.resample.stream import DrawStream
-    from .infer.simulation.power import PowerStream
 
 _BACKENDS = ("auto", "numpy")
 
 
-class model(Results):
+class model(Simulating):
     """A statistical model: a formula and data; then ``fit()``, then ``infer()``.
 
     Parameters
@@ -111,11 +111,6 @@ class model(Results):
             self._arguments |= check_fit_request({"method": method}, self.spec)[0]
             self._state = replace(self._state, spec=replace(self.spec, method=self._arguments["method"]))
 
-    def _blank(self) -> ModelState:
-        from .infer.simulation.design import blank
-
-        return ModelState(*blank(self.formula, self._family, self._link, self._arguments["method"]))
-
     def _build(self, arguments: Mapping[str, Any], data: pl.DataFrame) -> ModelState:
         spec, bundle = build_bundle(self.formula, data, family=self._family, link=self._link, **arguments)
         return ModelState(spec=spec, bundle=bundle)
@@ -172,7 +167,7 @@ class model(Results):
                 found="no data",
                 remedy="model(formula, data): a frame, a dict of columns or a path; or simulate(n=100, coef=...) first",
             )
-        arguments, options = check_fit_request(_given(given) | unknown, self.spec)
+        arguments, options = check_fit_request(only_typed(given) | unknown, self.spec)
         state = self._state
         if arguments:
             kept = {**self._arguments, **arguments}
@@ -292,7 +287,7 @@ class model(Results):
             "holdout_group": holdout_group, "scheme": scheme, "repeats": repeats, "cluster": cluster,
             "ss_type": ss_type, "progress": progress, "cancel": cancel,
         }  # fmt: skip
-        typed = _given(given) | unknown
+        typed = only_typed(given) | unknown
         checked = check_infer_request(
             how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle, names=self._row_names(state)
         )
@@ -465,198 +460,6 @@ class model(Results):
         self._state = replace(state, pred=pred, last_op="predict")
         return self
 
-    def simulate(
-        self,
-        nsim: Any = UNSET,
-        seed: Any = None,
-        *,
-        random: Any = UNSET,
-        dispersion: Any = UNSET,
-        n: Any = UNSET,
-        predictors: Any = UNSET,
-        coef: Any = UNSET,
-        sigma: Any = UNSET,
-        spread: Any = UNSET,
-        trials: Any = UNSET,
-    ) -> model:
-        """Let the fitted model make up responses, or a truth of yours make up data before there are any.
-
-        After ``fit()``: ``infer()`` summarises the responses row by row. Of a model without data: one data set, which
-        ``fit()`` then takes.
-
-        Parameters
-        ----------
-        nsim : int, default 1
-            Simulations of a fitted model.
-        seed : int, optional
-            Simulation i is a function of (seed, i) alone. None picks one (``m.state.simulations.seed``).
-        random : {"new", "fitted"}
-            Of mixed models: random effects drawn anew in each simulation, the same draws as those of the parametric
-            bootstrap; or those of the fit in all of them.
-        dispersion : float, optional
-            Of an lm (sigma squared) or glm, instead of the fit's own; without data, of gamma and inverse_gaussian.
-        n : int
-            Rows, of a model without data.
-        predictors : mapping or frame, optional
-            ``{"x": normal(10, 2), "g": groups(18)}`` of ``inference_core.predictors``, or values. Numbers that are not
-            named are standard normal.
-        coef : mapping
-            True coefficients by name, on the link scale; what is not named is 0.
-        sigma : float
-            True SD of the noise (gaussian, tdist).
-        spread : mapping
-            True SDs of random effects, ``{"g": {"Intercept": 24, "x": 6, "cor": 0.1}}``, on the link scale.
-        trials : int or values
-            Of a binomial ``cbind()``, or of a proportion with weights.
-
-        Returns
-        -------
-        model
-            The same object; read ``m.simulations``, ``m.simulation_check()``.
-
-        Raises
-        ------
-        InferenceError
-            Trials that are not whole numbers, a quasi family, unknown words.
-
-        Warns
-        -----
-        InferenceCoreWarning
-            Simulations with a mean that the family cannot have.
-
-        Examples
-        --------
-        >>> from inference_core import load_dataset, model
-        >>> m = model("mpg ~ wt", load_dataset("mtcars")).fit()
-        >>> m.simulate(nsim=200, seed=1).infer().simulation_summary.columns[:4]
-        ['row', 'observed', 'mean', 'sd']
-        """
-        from .infer.simulation.request import check_simulate_request
-
-        typed = _given({
-            "nsim": nsim, "random": random, "dispersion": dispersion, "n": n, "predictors": predictors, "coef": coef,
-            "sigma": sigma, "spread": spread, "trials": trials,
-        }) | {"seed": seed}  # fmt: skip
-        if self._without_data:
-            return self._generate(typed)
-        from .infer.simulation.responses import simulations_of_fit
-
-        state = self._fitted("simulate()")
-        options = check_simulate_request(typed, state.spec)
-        made = simulations_of_fit(state.spec, state.bundle, self._require_fit(state), **options)
-        self._state = replace(state, simulations=made, sim_inference=None, last_op="simulate")
-        return self
-
-    def power(
-        self,
-        n: Any = UNSET,
-        coef: Any = UNSET,
-        *,
-        sigma: Any = UNSET,
-        dispersion: Any = UNSET,
-        spread: Any = UNSET,
-        predictors: Any = UNSET,
-        trials: Any = UNSET,
-        terms: Any = UNSET,
-        nsim: Any = UNSET,
-        seed: Any = UNSET,
-        conf_level: Any = UNSET,
-        alternative: Any = UNSET,
-        designs: Any = UNSET,
-        n_jobs: Any = UNSET,
-        verbose: Any = UNSET,
-        progress: Any = UNSET,
-        cancel: Any = UNSET,
-    ) -> model:
-        """Plan a study: simulate many data sets from a truth, refit each, count how often its effects are found.
-
-        A list in ``n``, ``coef``, ``sigma``, ``dispersion`` or ``spread`` spans a grid.
-
-        Parameters
-        ----------
-        n : int or list of int
-            Rows.
-        coef : mapping
-            True coefficients by name on the link scale, each a number or a list; what is not named is 0.
-        sigma, dispersion, spread, predictors, trials
-            As in ``simulate``; the first three may hold lists.
-        terms : str or sequence of str, optional
-            Coefficients to report; all but the intercept if left out.
-        nsim : int, default 1000
-            Data sets of each cell of the grid.
-        seed : int, optional
-            Data set i is a function of (seed, i) alone; cells share them, so that a curve is smooth.
-        conf_level : float, default 0.95
-            A coefficient is found where p < 1 - conf_level.
-        alternative : {"two-sided", "greater", "less"}
-        designs : int, default 32
-            Samples of random predictors among the data sets of a cell.
-        n_jobs, verbose, progress, cancel
-            As in ``infer``; a cancelled study has what was computed, marked.
-
-        Returns
-        -------
-        model
-            The same object; read ``m.power_table``.
-
-        Raises
-        ------
-        InferenceError
-            As ``simulate`` without data; a model that has data.
-
-        Examples
-        --------
-        >>> from inference_core import model
-        >>> from inference_core.predictors import balanced
-        >>> m = model("y ~ group").power(n=[20, 60], coef={"group[b]": 3.7}, sigma=7.48, nsim=200, seed=1,
-        ...                              predictors={"group": balanced("a", "b")})
-        >>> m.power_table["n"].to_list()
-        [20, 60]
-        """
-        from .infer.simulation.request import check_power_request
-
-        ask, run = check_power_request(_given({
-            "n": n, "coef": coef, "sigma": sigma, "dispersion": dispersion, "spread": spread,
-            "predictors": predictors, "trials": trials, "terms": terms, "nsim": nsim, "seed": seed,
-            "conf_level": conf_level, "alternative": alternative, "designs": designs, "n_jobs": n_jobs,
-            "verbose": verbose, "progress": progress, "cancel": cancel,
-        }), self.formula)  # fmt: skip
-        found = self.power_stream(**ask).collect(**run)
-        if found.notes:
-            warnings.warn(InferenceCoreWarning("\n".join(found.notes)), stacklevel=2)
-        self._state = replace(self._state, sim_inference=found)
-        return self
-
-    def power_stream(self, **options: Any) -> PowerStream:
-        """The data sets behind ``power()`` as a stream of immutable batches; takes its ``n, coef, ...``."""
-        from .infer.simulation.design import Plan
-        from .infer.simulation.power import open_power
-
-        if not self._without_data:
-            raise InferenceError(
-                asked=f"power of {self.formula!r}",
-                found="the model has data; power is about data that do not exist yet",
-                remedy=f"model({self.formula!r}).power(...), with predictors= a frame for a design like theirs",
-            )
-        return open_power(Plan.of(self.formula, self._family, self._link, self._arguments), **options)
-
-    @property
-    def _without_data(self) -> bool:
-        """Whether there are no data, or none but simulated ones that were not fitted."""
-        return not self._has_data or (self._state.fit is None and self._state.simulations is not None)
-
-    def _generate(self, typed: dict[str, Any]) -> model:
-        from .infer.simulation.design import Plan
-        from .infer.simulation.generate import generate
-        from .infer.simulation.request import check_generate_request
-
-        plan = Plan.of(self.formula, self._family, self._link, self._arguments)
-        made = generate(plan, **check_generate_request(typed, self.formula))
-        built = self._build(self._arguments, made.frame)
-        self.data, self._has_data = made.frame, True
-        self._state = replace(built, simulations=made, last_op="simulate")
-        return self
-
     def draw_stream(
         self, how: str = "boot", *, scheme: str | None = None, seed: int | None = None, **options: Any
     ) -> DrawStream:
@@ -690,8 +493,3 @@ def _default_method(family: str, link: str, mixed: bool) -> str:
     if mixed:
         return "reml" if linear else "ml"
     return "ols" if linear else "irls"
-
-
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller typed: defaults must not trip the checks of combinations."""
-    return {name: value for name, value in arguments.items() if value is not UNSET}

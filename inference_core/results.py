@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .states.varying import VaryingSpreadState, VaryingState
 
 
-_SHOWN = 10  # rows of simulations in a printed model
+SHOWN = 10  # rows of predictions or simulations in a printed model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,68 +165,6 @@ class Results:
             raise InferenceError("m.predictions", "nothing was predicted", 'predict({"x": [1, 2]}) first, or predict()')
         return tables.predictions_table(state.pred)
 
-    @property
-    def simulations(self) -> pl.DataFrame:
-        """What the last ``simulate()`` made: one row per row of the data, one column ``sim_1 ...`` per simulation.
-
-        On the scale of the formula's left side: ``log(y)`` if it says so, 0 and 1 for a response of two levels,
-        proportions where there are trials. Null in rows that took no part in the fit.
-        """
-        return self._simulated("simulations").frame
-
-    @property
-    def simulation_summary(self) -> pl.DataFrame:
-        """After ``simulate().infer()``, one row per row used: ``row, observed, mean, sd, lower, median, upper``.
-
-        ``lower`` and ``upper`` are quantiles at the level asked for; last come Monte-Carlo standard errors.
-        """
-        from .infer.simulation.summary import simulation_summary
-
-        state = self._fitted("simulation_summary")
-        if state.sim_inference is None or state.sim_inference.sim_type != "post_fit":
-            raise InferenceError("m.simulation_summary", "no simulations were summarised", "simulate(nsim=200).infer()")
-        return simulation_summary(state.sim_inference, state.bundle)
-
-    @property
-    def power_table(self) -> pl.DataFrame:
-        """After ``power()``, one row per cell of the grid and coefficient: what varies, ``term, truth, power``, more.
-
-        ``coverage`` of the intervals, ``bias``, ``rmse``, each with its Monte-Carlo error ``..._mcse``;
-        ``mean_significant``: the mean estimate among data sets that found the effect on its right side, and
-        ``wrong_sign``: the share of findings on the wrong one. Where the truth is 0, ``power`` is the type I error.
-        """
-        found = self._state.sim_inference
-        if found is None or found.table is None:
-            raise InferenceError("m.power_table", "no power study was run", "m.power(n=..., coef=...) first")
-        return found.table
-
-    def simulation_check(self, statistics: Any = None, conf_level: float = 0.95) -> pl.DataFrame:
-        """Statistics of the data beside those of the simulations: does the model make data like these?
-
-        Parameters
-        ----------
-        statistics : str, sequence of str, or mapping, optional
-            Among mean, sd, min, max, zeros, median; or ``{"name": function of a response}``.
-        conf_level : float
-            Of the quantiles ``lower`` and ``upper`` of the simulated statistic.
-
-        Returns
-        -------
-        polars.DataFrame
-            ``statistic, observed, mean, sd, lower, upper, share_above, p_value, p_value_mcse``. The model was fitted to
-            the same data, so a p-value far from 0 says little.
-        """
-        from .infer.simulation.check import check_of_model
-
-        state = self._fitted("simulation_check()")
-        return check_of_model(state.bundle, self._simulated("simulation_check()").frame, statistics, conf_level)
-
-    def _simulated(self, asked: str) -> SimulationState:
-        made = self._state.simulations
-        if made is None:
-            raise InferenceError(f"m.{asked}", "nothing was simulated", "m.simulate(nsim=200, seed=1) first")
-        return made
-
     def _cross_validated(self, asked: str) -> CVState:
         state = self._fitted(asked)
         if state.cv is None:
@@ -311,7 +249,8 @@ class Results:
         level = None if state.inference is None else state.inference.conf_level
         return compute(state.spec, state.bundle, self._require_fit(state), level)
 
-    def __repr__(self) -> str:
+    def _head(self) -> str:
+        """What the model is, in one line."""
         state = self._state
         spec = state.spec
         kind = "linear" if spec.family == "gaussian" and spec.link == "identity" else "generalized linear"
@@ -323,14 +262,10 @@ class Results:
         rows = f"{state.bundle.n:,} rows" if state.bundle.n_total else "no data"
         if state.bundle.n_total > state.bundle.n:
             rows += f" of {state.bundle.n_total:,}"
-        head = f"model({self.formula!r}): {kind}, {rows}"
-        if state.fit is None and state.sim_inference is not None and state.sim_inference.table is not None:
-            found = state.sim_inference
-            told = ", cancelled: cells have what was computed" if found.cancelled else ""
-            lines = [head, f"power: {found.n_sims:,} data sets a cell, seed {found.seed}{told}"]
-            return "\n".join([*lines, tables.text_table(found.table), *found.notes])
-        if state.fit is None and state.simulations is not None:
-            return "\n".join([f"{head}, not fitted", *_simulation_lines(self)])
+        return f"model({self.formula!r}): {kind}, {rows}"
+
+    def __repr__(self) -> str:
+        state, spec, head = self._state, self._state.spec, self._head()
         if state.fit is None:
             return f"{head}, not fitted"
         if state.last_op == "predict" and state.pred is not None:
@@ -339,8 +274,6 @@ class Results:
             return "\n".join([head, *_joint_lines(state.joint)])
         if state.last_op == "explore" and state.mee is not None:
             return "\n".join([head, *_effects_lines(state.mee)])
-        if state.last_op == "simulate" and state.simulations is not None:
-            return "\n".join([head, *_simulation_lines(self)])
         lines = [head, tables.text_table(self.params), *state.fit.messages]
         if spec.has_random_effects:
             lines.insert(2, tables.text_table(self.varying_spread))
@@ -378,15 +311,6 @@ def _joint_lines(joint: JointTestState) -> list[str]:
     return [head, tables.text_table(tables.joint_table(joint)), *joint.notes]
 
 
-def _simulation_lines(m: Results) -> list[str]:
-    made = m._simulated("simulations")
-    lines = [f"{made.n_sims:,} simulation{'s' if made.n_sims != 1 else ''}, seed {made.seed}"]
-    summarised = m.state.sim_inference is not None
-    table = m.simulation_summary if summarised else made.frame.select(made.frame.columns[:8])
-    lines.append(tables.text_table(table.head(_SHOWN)))
-    return lines if table.height <= _SHOWN else [*lines, f"... {table.height - _SHOWN:,} more rows"]
-
-
 def _prediction_lines(pred: PredictionState) -> list[str]:
     of = "for each row's own groups" if pred.conditional else ""
     scale = "" if pred.on_response else "link scale"
@@ -394,9 +318,9 @@ def _prediction_lines(pred: PredictionState) -> list[str]:
     if pred.inference is not None:
         lines.append(_how_words(pred.inference))
     table = tables.predictions_table(pred)
-    lines.append(tables.text_table(table.head(_SHOWN)))
-    if table.height > _SHOWN:
-        lines.append(f"... {table.height - _SHOWN:,} more rows")
+    lines.append(tables.text_table(table.head(SHOWN)))
+    if table.height > SHOWN:
+        lines.append(f"... {table.height - SHOWN:,} more rows")
     return [*lines, *pred.notes, *(pred.inference.notes if pred.inference is not None else ())]
 
 

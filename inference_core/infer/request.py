@@ -33,6 +33,11 @@ class _Unset:
 
 UNSET = _Unset()
 
+
+def only_typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller typed: defaults must not trip the checks of combinations."""
+    return {name: value for name, value in arguments.items() if value is not UNSET}
+
 DEFAULT_CI_TYPE = MappingProxyType({"lm": "bca", "glm": "bca", "lmer": "expanded", "glmer": "expanded"})
 
 # What is drawn anew; the first is the default.
