@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from inference_core.errors import FormulaError
 
@@ -78,6 +79,11 @@ def parse_formula(text: str) -> ParsedFormula:
     FormulaError
         The formula cannot be read, or holds something that formulas may not hold.
     """
+    return _parse(text) if isinstance(text, str) else _parse.__wrapped__(text)
+
+
+@lru_cache(maxsize=128)
+def _parse(text: str) -> ParsedFormula:
     tokens = tokenize(text)
     sides, _ = split_top(tokens, "~")
     if len(sides) != 2 or any(is_op(t, "~") for side in sides for t in side):

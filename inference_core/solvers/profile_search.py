@@ -285,11 +285,10 @@ class ProfileSearch:
             lost[i[bad]] = True
             done = ~bad & (move < (_NEARLY if learnt else _SETTLED))
             out.ok[i[done]] = True
-            if done.any() and not learnt:
-                way_down[i[done]] = self._way_down(out, i[done], which)
         if learnt:
             self._finish(out, which, zeta)
-            i = np.flatnonzero(out.ok)
+        i = np.flatnonzero(out.ok)
+        if i.size:
             way_down[i] = self._way_down(out, i, which)
         return out, way_down
 

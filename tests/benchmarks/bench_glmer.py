@@ -24,7 +24,7 @@ def test_parametric_refits_of_cbpp(benchmark, ratios, lme4):
     if lme4 is None:
         ratios.absent.append(f"bootMer of cbpp: {ABSENT}")
         return
-    ours, few, _ = lme4.beside(boot, "boot_cbpp", FEW, rounds=3)
+    ours, few, _ = lme4.beside(boot, "boot_cbpp", FEW, rounds=3, times=10)
     row = ratios.add("200 parametric refits of cbpp (Laplace)", ours, few * DRAWS / FEW, "lme4's bootMer", at_least=200)
     assert row.ratio >= 200.0
 
@@ -41,7 +41,7 @@ def test_verbal_aggression(benchmark, ratios, lme4, tmp_path):
         return model("r2 ~ Gender + btype + situ + (1 | id) + (1 | item)", data, family="binomial").fit()
 
     m = benchmark.pedantic(fit, rounds=5, warmup_rounds=1)
-    ours, seconds, (criterion, *coefficients) = lme4.beside(fit, "fit_verbagg", rounds=3)
+    ours, seconds, (criterion, *coefficients) = lme4.beside(fit, "fit_verbagg", rounds=5, times=10)
     # lme4 stops its inner loop early: 7e-4 of 8,163 above the optimum
     assert m.diagnostics["criterion"].item() <= criterion + 1e-6
     np.testing.assert_allclose(m.params["estimate"], coefficients, rtol=1e-3)

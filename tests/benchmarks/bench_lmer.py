@@ -23,6 +23,12 @@ DRAWS, FEW = 1_000, 50  # ours, and lme4's, scaled up
 GB = 1e9
 
 
+def theta_of(m) -> np.ndarray:
+    theta = m.fit_state.theta
+    assert theta is not None
+    return theta
+
+
 def by_statsmodels(frame):
     import statsmodels.formula.api as smf
 
@@ -48,10 +54,10 @@ def test_a_fit_of_sleepstudy(benchmark, ratios, lme4):
     if lme4 is None:
         ratios.absent.append(f"lmer of sleepstudy: {ABSENT}")
         return
-    ours, other, (criterion, *found) = lme4.beside(fit, "fit_sleepstudy", 10, rounds=15)
+    ours, other, (criterion, *found) = lme4.beside(fit, "fit_sleepstudy", 10, rounds=15, times=10)
     assert m.diagnostics["criterion"].item() <= criterion + 1e-6
     # lme4's optimiser stops with theta good to 1e-5 of its size
-    np.testing.assert_allclose([*m.params["estimate"], *m.fit_state.theta, m.fit_state.sigma], found, rtol=1e-4)
+    np.testing.assert_allclose([*m.params["estimate"], *theta_of(m), m.fit_state.sigma], found, rtol=1e-4)
     row = ratios.add("lmer of sleepstudy", ours, other, "lme4's lmer", at_least=3.0)
     assert row.ratio >= 3.0
 
@@ -73,7 +79,7 @@ def test_a_thousand_refits_of_sleepstudy(benchmark, ratios, lme4):
     if lme4 is None:
         ratios.absent.append(f"bootMer of sleepstudy: {ABSENT}")
         return
-    ours, few, sd = lme4.beside(boot, "boot_sleepstudy", FEW)
+    ours, few, sd = lme4.beside(boot, "boot_sleepstudy", FEW, times=5)
     # An SD of 50 draws is good to 10 %: 40 % is four standard errors
     np.testing.assert_allclose(spread, sd, rtol=0.4)
     row = ratios.add("1,000 parametric refits of sleepstudy", ours, few * DRAWS / FEW,
@@ -91,7 +97,7 @@ def test_the_profile_of_sleepstudy(benchmark, ratios, lme4):
     if lme4 is None:
         ratios.absent.append(f"profile of sleepstudy: {ABSENT}")
         return
-    ours, other, found = lme4.beside(profile, "profile_sleepstudy")
+    ours, other, found = lme4.beside(profile, "profile_sleepstudy", times=10)
     sd, both = m.varying_spread.select("sd_ci_lower", "sd_ci_upper").rows(), ("ci_lower", "ci_upper")
     ends = [sd[0], *m.varying_corr.select(both).rows(), *sd[1:], *limits.select(both).rows()]
     # lme4 reads its limits off a spline through its own points: good to 3e-5, a correlation's (of size 1) too
@@ -115,7 +121,7 @@ def test_lecture_evaluations(benchmark, ratios, lme4, tmp_path):
     ours, other, (criterion, *found) = lme4.beside(fit, "fit_insteval", rounds=3)
     assert m.diagnostics["criterion"].item() <= criterion + 1e-6
     # lme4 stops with theta good to 1e-4 of its size
-    np.testing.assert_allclose([*m.params["estimate"], *m.fit_state.theta], found, rtol=1e-3)
+    np.testing.assert_allclose([*m.params["estimate"], *theta_of(m)], found, rtol=1e-3)
     row = ratios.add("lmer of InstEval, 73,421 rows, 2,972 + 1,128 + 14 groups", ours, other, "lme4's lmer", at_least=5)
     assert row.ratio >= 5.0
 
@@ -128,10 +134,12 @@ def tall(n: int, n_groups: int) -> dict:
 
 def test_a_million_rows_in_100_000_groups(benchmark, ratios, lme4, tmp_path):
     found = benchmark.pedantic(tall, args=(1_000_000, 100_000), rounds=1)
-    seconds, peak = statistics.median(found["seconds"]), found["peak"]
+    # Of CPU, threads included: what a clock on the wall would show at most, were nobody else on the machine
+    seconds, peak = statistics.median(found["cpu"]), found["peak"]
     what = "lmer with a random slope, n = 1,000,000, 100,000 groups"
-    row = ratios.add(what, seconds, 3.0, "3 seconds", at_most=1.0)
-    ratios.facts.append(f"{what}: peak memory of the process {peak / GB:.2f} GB (at most 2 GB)")
+    row = ratios.add(what, seconds, 3.0, "3 seconds of CPU", at_most=1.0)
+    ratios.facts.append(f"{what}: {statistics.median(found['seconds']):.2f} s on the wall, "
+                        f"peak memory of the process {peak / GB:.2f} GB (at most 2 GB)")  # fmt: skip
     # The truth: standard errors are 0.0035 (groups) for the coefficients, sigma's 0.0008; five of each
     np.testing.assert_allclose(found["coef"], [1.0, 2.0], atol=0.018)
     np.testing.assert_allclose(found["sigma"], 1.0, atol=0.004)
@@ -146,5 +154,5 @@ def test_a_million_rows_in_100_000_groups(benchmark, ratios, lme4, tmp_path):
     m = model(FORMULA, data).fit()
     assert m.diagnostics["criterion"].item() <= criterion + 1e-6
     # lme4 stops with theta good to 1e-4 of its size
-    np.testing.assert_allclose([*m.params["estimate"], *m.fit_state.theta], peer, rtol=1e-3)
+    np.testing.assert_allclose([*m.params["estimate"], *theta_of(m)], peer, rtol=1e-3)
     ratios.add("a tenth of it: n = 100,000, 10,000 groups", ours, other, "lme4's lmer", at_least=1.0)

@@ -52,13 +52,16 @@ class Lme4:
         return [float(word) for word in answer]
 
     def beside(
-        self, ours: Callable[[], object], task: str, *arguments: object, rounds: int = 5
+        self, ours: Callable[[], object], task: str, *arguments: object, rounds: int = 5, times: int = 1
     ) -> tuple[float, float, list[float]]:
-        """Median seconds of ours and of the task, in turns, and what the task found; both are warm."""
+        """Median seconds of ours and of the task, in turns, and what the task found; both are warm.
+
+        Ours goes ``times`` times in a row, so that both sides of a round last long enough to be slowed alike.
+        """
         ours()
         mine, theirs, found = [], [], []
         for _ in range(rounds):
-            mine.append(timed(ours))
+            mine.append(timed(ours, times))
             seconds, *found = self.ask(task, *arguments)
             theirs.append(seconds)
         return median(mine), median(theirs), found

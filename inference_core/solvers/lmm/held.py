@@ -136,9 +136,8 @@ class HeldGroups(Lanes):
         N_sum, G_sum = Nm.sum(axis=2).reshape(B, k, k), Gf.sum(axis=2).reshape(B, k, k)
         E = _moves(T, d.entries)
         flat = E.reshape(B, -1, k * k)
-        same = _same_column(d.entries)
-        rows = np.array([a for a, _ in d.entries])
-        columns = np.array([b for _, b in d.entries])
+        same = d.same_column
+        rows, columns = d.rows_and_columns
         h = flat @ self._mixed_terms(D, g).reshape(B, k * k, p)
         return Pieces(
             log_det=logdet.sum(axis=1) if m is None else logdet @ m,
@@ -158,8 +157,7 @@ class HeldGroups(Lanes):
 def _quartic(left: Array, right: Array, flat: Array, k: int) -> Array:
     """Sum over patterns of tr(L E_i R E_j), symmetrised: (B, m, m) from planes (B, k^2, U)."""
     B = flat.shape[0]
-    M = np.broadcast_to(left, (B, *left.shape[1:])) @ np.broadcast_to(right, (B, *right.shape[1:])).transpose(0, 2, 1)
-    M = M.reshape(B, k, k, k, k).transpose(0, 2, 3, 1, 4).reshape(B, k * k, k * k)
+    M = (left @ right.transpose(0, 2, 1)).reshape(B, k, k, k, k).transpose(0, 2, 3, 1, 4).reshape(B, k * k, k * k)
     H = flat @ M @ flat.transpose(0, 2, 1)
     return 0.5 * (H + H.transpose(0, 2, 1))
 
@@ -171,11 +169,6 @@ def _moves(T: Array, entries: tuple[tuple[int, int], ...]) -> Array:
         E[:, i, a, :] += T[:, :, b]
         E[:, i, :, a] += T[:, :, b]
     return E
-
-
-def _same_column(entries: tuple[tuple[int, int], ...]) -> Array:
-    columns = np.array([b for _, b in entries])
-    return (columns[:, None] == columns).astype(float)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,12 @@ class Patterns:
         return rows, columns
 
     @cached_property
+    def same_column(self) -> Array:
+        """(m, m) 1 where two free entries of T stand in one column, else 0."""
+        columns = self.rows_and_columns[1]
+        return (columns[:, None] == columns).astype(float)
+
+    @cached_property
     def A_planes(self) -> pl.Planes:
         """A as planes (U,)."""
         return [[np.ascontiguousarray(self.A[:, a, b]) for b in range(self.k)] for a in range(self.k)]
@@ -238,11 +244,11 @@ class Lanes:
             E[:, i, :, a] += T[:, :, b]
         flat = E.reshape(lanes, -1, k * k)
         curve = pl.stack_full(_curvature(N, G, P, ratio, m))
-        quartic = pl.stack_full(_broadcast(N, curve)) @ curve.transpose(0, 2, 1)
+        quartic = _stacked(N, curve) @ curve.transpose(0, 2, 1)
         quartic = quartic.reshape(lanes, k, k, k, k).transpose(0, 2, 3, 1, 4).reshape(lanes, k * k, k * k)
         H = flat @ quartic @ flat.transpose(0, 2, 1)
         H = 0.5 * (H + H.transpose(0, 2, 1))
-        H += 2.0 * K[:, rows[:, None], rows] * (columns[:, None] == columns)
+        H += 2.0 * K[:, rows[:, None], rows] * d.same_column
         along = flat @ G_sum.reshape(lanes, k * k, 1)
         H -= (ratio / r2)[:, None, None] * (along @ along.transpose(0, 2, 1))
         if p:
@@ -364,9 +370,12 @@ def _curvature(N: pl.Planes, G: pl.Planes, P: pl.Planes | None, ratio: Array, m:
     return out
 
 
-def _broadcast(planes: pl.Planes, like: Array) -> pl.Planes:
-    shape = (like.shape[0], like.shape[2])
-    return [[np.broadcast_to(entry, shape) for entry in row] for row in planes]
+def _stacked(planes: pl.Planes, like: Array) -> Array:
+    """(B, k^2, U) every entry, of planes that may have one lane for all."""
+    out = np.empty_like(like)
+    for i, entry in enumerate(entry for row in planes for entry in row):
+        out[:, i] = entry
+    return out
 
 
 def _inverse(S: Array) -> tuple[Array, Array]:

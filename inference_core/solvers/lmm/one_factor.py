@@ -109,10 +109,11 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
     points = np.vstack([moment_start(one, design.mask)[0]] + [scaled_start(one, scale) for scale in SCALES])
     looked_at = points[[0, 1 + SCALES.index(1.0)]] if big else points
     begin, there = _lowest(one, looked_at)
-    if start is None:  # usually the only search, so it goes to the end
+    # usually the only search, so it goes to the end
+    if start is None:
         tried = [solve(one, begin, full=full, tol=tol, max_iter=max_iter, at=there)]
     else:
-        tried = _from_starts(one, np.vstack([design.theta_inside(start[None]), begin]), full, loose, max_iter)
+        tried = _from_starts(one, np.vstack([design.theta_inside(start[None]), begin]), full, tol, max_iter)
     best = best_of(tried)
     inside = canonical(to_matrix(best.theta, design.entries, design.k), design.mask)[0]
     risky = design.k > 1 and not big and (design.k > 2 or design.n_groups < FEW_GROUPS * design.k)
