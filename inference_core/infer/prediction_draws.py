@@ -14,7 +14,7 @@ from inference_core.states import Array, DataBundle, FitState, ModelSpec, Resamp
 from inference_core.states.prediction import PredictionState
 
 from .intervals.requirements import tail_level, tails
-from .prediction_noise import NewResponse, draw, quantiles
+from .prediction_noise import NewResponse, draw, order_limits, quantiles
 
 if TYPE_CHECKING:
     from .resample.stream import DrawStream
@@ -61,7 +61,7 @@ class Groups:
         """(B, r) what known groups are off by, and what new ones add, in each draw."""
         return self.known_groups(rows) + self.new_groups(self._normals[:, : self.width], rows)
 
-    def known_groups(self, rows: slice) -> Array:
+    def known_groups(self, rows: slice | Array) -> Array:
         """(B, r) what known groups are off by in each draw."""
         assert self.parts is not None
         total = np.zeros((self._draws, len(self.group[0][rows])))
@@ -77,7 +77,7 @@ class Groups:
         draw_rows = partial(_normals, self.width)
         return self.rng.rows(0, self._draws, self.width, draw_rows, Purpose.NORMAL)
 
-    def new_groups(self, normals: Array, rows: slice) -> Array:
+    def new_groups(self, normals: Array, rows: slice | Array) -> Array:
         """(d, r) effects of groups that are new, for standard normals (d, width)."""
         total = np.zeros((len(normals), len(self.group[0][rows])))
         first = 0
@@ -100,21 +100,33 @@ def single_responses(
     if not new.any or not fine.size:
         return lower, upper
     maker = _Maker.of(pred, spec, bundle, fit, draws, stream, groups, fine)
+    wanted = np.flatnonzero(new.possible & np.isfinite(pred.link))
+    firsts, same = _different(pred, groups, new, wanted)
     step = max(1, _CELLS // (PER_DRAW * fine.size))
-    for at in range(0, m, step):
-        rows = slice(at, min(at + step, m))
+    for at in range(0, len(firsts), step):
+        rows = firsts[at : at + step]
         linear = maker.linear(rows)  # (d, r)
-        for j in range(linear.shape[1]):
-            i = at + j
-            if not (new.possible[i] and np.isfinite(pred.link[i])):
-                continue
+        for j, i in enumerate(rows):
             weight = None if new.weights is None else float(new.weights[i])
             y = maker.responses(linear[:, j], weight)
             if maker.normal:
                 lower[i], upper[i] = _percentiles(y, level, alternative, np.inf if df is None else float(df[i]))
             else:
                 lower[i], upper[i] = quantiles(y, maker.family, level, alternative)
+    lower[wanted], upper[wanted] = lower[firsts][same], upper[firsts][same]
     return lower, upper
+
+
+def _different(
+    pred: PredictionState, groups: Groups | None, new: NewResponse, wanted: Array
+) -> tuple[Array, Array]:
+    """The first row of each kind among those wanted, and which kind each of them is."""
+    parts = [pred.X_pred[wanted]]
+    parts += [x[wanted, None] for x in (pred.offset, new.weights) if x is not None]
+    if groups is not None:
+        parts += [z[wanted] for z in groups.z] + [g[wanted, None] for g in groups.group]
+    _, first, same = np.unique(np.concatenate(parts, axis=1), axis=0, return_index=True, return_inverse=True)
+    return wanted[first], same.ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +179,7 @@ class _Maker:
         """Whether a response is its linear predictor plus noise."""
         return self.noise is not None
 
-    def linear(self, rows: slice) -> Array:
+    def linear(self, rows: Array) -> Array:
         """(d, r) linear predictors of new responses."""
         # An error has the sign of the truth less what is found; coefficients move the other way.
         sign = -1.0 if self.spec.has_random_effects or self.normal else 1.0
@@ -193,9 +205,7 @@ def _normals(width: int, generator: np.random.Generator, rows: int) -> Array:
 def _percentiles(y: Array, level: float, alternative: str, df: float) -> tuple[float, float]:
     """Limits of draws, a t of ``df`` in place of the normal widening the tails."""
     below, above = (None if t is None else tail_level("expanded", t, df) for t in tails(level, alternative))
-    lower = -np.inf if below is None else float(np.quantile(y, below, method="weibull"))
-    upper = np.inf if above is None else float(np.quantile(y, 1.0 - above, method="weibull"))
-    return lower, upper
+    return order_limits(y, below, above, (-np.inf, np.inf), discrete=False)
 
 
 def _residuals(bundle: DataBundle, fit: FitState, rng: RNG, B: int) -> Array:

@@ -21,6 +21,7 @@ from inference_core.states.prediction import PredictionState
 from .intervals.requirements import tails
 
 DRAWS = 10_000
+MOST_ROWS = 20_000  # rows to simulate for: half a minute
 SEED = 1  # fixed: the same question has the same answer
 DISCRETE = ("poisson", "binomial", "negative_binomial")
 _WEIGHTLESS = ("poisson", "negative_binomial")  # weights do not change a count
@@ -65,6 +66,10 @@ def new_response(spec: ModelSpec, bundle: DataBundle, pred: PredictionState, err
     if not pred.on_response and spec.link != "identity":
         return NewResponse(nothing, None, "no prediction limits: a single response is on no link scale; "
                                           "type='response' has them")  # fmt: skip
+    simulated = not (spec.is_lm or spec.is_lmer)
+    if simulated and np.unique(pred.link[np.isfinite(pred.link)]).size > MOST_ROWS:
+        return NewResponse(nothing, None, f"no prediction limits of more than {MOST_ROWS:,} different rows: each takes "
+                                          f"{DRAWS:,} simulated responses; predict fewer rows")  # fmt: skip
     w = pred.weights
     if family == "binomial":
         if w is None:
@@ -139,8 +144,33 @@ def draw(
 def quantiles(y: Array, family: Family, level: float, alternative: str) -> tuple[float, float]:
     """Limits of draws: order statistics of counts (type 1), and between them of numbers."""
     below, above = tails(level, alternative)
-    method = "inverted_cdf" if family.name in DISCRETE else "weibull"
-    low, high = family.mean_range
-    lower = low if below is None else float(np.quantile(y, below, method=method))
-    upper = high if above is None else float(np.quantile(y, 1.0 - above, method=method))
-    return lower, upper
+    return order_limits(y, below, above, family.mean_range, discrete=family.name in DISCRETE)
+
+
+def order_limits(
+    y: Array, below: float | None, above: float | None, ends: tuple[float, float], *, discrete: bool
+) -> tuple[float, float]:
+    """Quantiles of y (d,) that leave ``below`` and ``above`` outside; an end of the range where that is None.
+
+    Order statistic (d + 1) p, or between the two nearest; of counts the smallest that holds p (type 1). One partition
+    for both: a tenth of the time of ``numpy.quantile``.
+    """
+    d = y.size
+
+    def place(p: float) -> tuple[int, float]:
+        at = np.ceil(d * p - 1e-9) - 1.0 if discrete else (d + 1) * p - 1.0
+        at = min(max(at, 0.0), d - 1.0)
+        return int(at), at - int(at)
+
+    places = [None if p is None else place(p) for p in (below, None if above is None else 1.0 - above)]
+    wanted = [min(found[0] + step, d - 1) for found in places if found is not None for step in (0, 1)]
+    ordered = np.partition(y, wanted)
+    out = []
+    for end, found in zip(ends, places, strict=True):
+        if found is None:
+            out.append(end)
+            continue
+        i, share = found
+        value = float(ordered[i])
+        out.append(value if share == 0.0 else value + share * float(ordered[min(i + 1, d - 1)] - value))
+    return out[0], out[1]

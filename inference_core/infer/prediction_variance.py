@@ -113,7 +113,9 @@ class MixedRows:
         fixed = np.linalg.inv(root.T @ root - right.T @ solved) if vcov is None else vcov
         zS = (self._rows_of_z @ S).tocsr()
         turned = self.x - zS @ solved
-        own = np.empty(len(self.x))
+        own = np.zeros(len(self.x))
+        if not any(np.any(group >= 0) for group in self.group):
+            return np.einsum("mp,pq,mq->m", self.x, fixed, self.x, optimize=True)
         step = max(1, _CELLS // self.re.q)
         for at in range(0, len(own), step):
             part = zS[at : at + step].toarray()
