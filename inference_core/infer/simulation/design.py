@@ -14,6 +14,7 @@ import polars as pl
 
 from inference_core.design import build_bundle, read_frame
 from inference_core.design.build import used_columns
+from inference_core.design.columns import require_columns
 from inference_core.design.response import BINOMIAL
 from inference_core.design.rowwise import RowValue
 from inference_core.design.terms import expand_terms
@@ -27,6 +28,7 @@ from inference_core.states import Array, DataBundle, ModelSpec, RankInfo
 
 from .predictors import Predictor, given_values, make_columns, normal
 
+LARGE = 2_000  # rows in which every level of a predictor will occur
 _INVERSE = {None: np.asarray, "log": np.exp}  # from the formula's left side to its column
 
 
@@ -119,6 +121,7 @@ class Plan:
         else:
             frame = read_frame(predictors)
             given = {name: frame.get_column(name) for name in frame.columns if name in self.predictors}
+            require_columns([c for c in self.predictors if c != self.trials], frame.columns, asked)
         if trials is not None:
             if self.trials is None and self.failures is None:
                 raise InferenceError(
@@ -176,6 +179,12 @@ class Plan:
         options: dict[str, Any] = {"method": self.options.get("method") or method}
         options |= {k: self.options.get(k) for k in ("contrasts", "weights", "offset")}
         return build_bundle(self.formula, frame, family=self.family.name, link=self.family.link.name, **options)
+
+    def reference(self, wanted: Mapping[str, Any], n: int, rng: RNG) -> DataBundle:
+        """A design with every column, those of rare levels too: a large sample, where no given values fix n."""
+        free = all(isinstance(what, (Predictor, int, float, str)) for what in wanted.values())
+        frame = self.frame(wanted, max(n, LARGE) if free else n, 1, rng)
+        return self.build(frame)[1]
 
     def with_response(self, frame: pl.DataFrame, y: Array, trials: Array | None) -> pl.DataFrame:
         """The frame with a response y (n,) as the solver sees it, turned back into columns."""

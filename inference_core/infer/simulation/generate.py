@@ -54,12 +54,24 @@ def generate(
     ------
     InferenceError
         Unknown names, numbers that cannot be, means that the family cannot have.
+
+    Notes
+    -----
+    Coefficients belong to the columns of this very data set: what ``center(x)`` or ``poly(x, 2)`` learns, it learns
+    from the rows that were made.
     """
     rng = RNG.from_seed(seed)
     wanted = plan.wanted(predictors, trials)
     rows = plan.rows(wanted, n)
     frame = plan.frame(wanted, rows, trials, rng.split(2)[DESIGN])
     _, bundle = plan.build(frame)
+    lost = set(plan.reference(wanted, rows, rng).X_names) - set(bundle.X_names)
+    if lost:
+        raise InferenceError(
+            f"simulated data for {plan.formula!r} with {rows} rows",
+            f"by chance no row of this sample shows {', '.join(sorted(lost))}",
+            "more rows, balanced() in place of levels(), or another seed",
+        )
     truth = Truth.on(bundle, plan.family, coef, sigma, dispersion, spread)
     y = np.full(bundle.n, 0.0)
     y[truth.rows] = truth.draws().simulate(rng.split(2)[RESPONSE], 0, 1)[0]

@@ -8,7 +8,8 @@ Monte-Carlo errors of its points go together.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,17 +18,18 @@ import numpy as np
 import polars as pl
 
 from inference_core.errors import InferenceError
+from inference_core.infer.resample import engine
 from inference_core.infer.spelling import nearest
 from inference_core.progress import Cancel, Monitor, Progress
 from inference_core.rng import RNG
 from inference_core.states import Array, DataBundle, Frozen, ModelSpec, SimulationInferenceState
-from inference_core.states.inference import DRAW_NO_MEAN
+from inference_core.states.inference import DRAW_NO_MEAN, DRAW_RANK_DEFICIENT, DRAW_REASONS
 
 from .design import Plan, is_random
 from .generate import DESIGN, RESPONSE
 from .power_table import power_state
-from .study import Estimates, Study, open_study
-from .truth import Truth
+from .study import Estimates, Study, open_study, refuse_dropped
+from .truth import Truth, coefficients
 
 DESIGNS = 32  # samples of random predictors in a cell: enough to see how much they matter
 FEW = 32  # data sets refitted at once where each such sample has but a share of them
@@ -61,14 +63,18 @@ class PowerBatch(Frozen):
 class _Opened:
     """One design of one cell, ready for refits."""
 
-    study: Study
+    study: Study | None  # None: by chance the sample of the predictors lacks a column of the model
     draws: Any
     rng: RNG
     size: int  # data sets that are drawn and refitted at once
+    p: int
 
     def chunk(self, start: int, stop: int) -> Estimates:
         """Draws ``start .. stop - 1``, always computed as the whole chunk they belong to."""
         size = self.size
+        if self.study is None:
+            lost = np.full((stop - start, self.p), np.nan)
+            return Estimates(lost, lost, lost, np.full(stop - start, DRAW_RANK_DEFICIENT, np.int8))
         first = start // size * size
         Y = self.draws.simulate(self.rng, first, first + size)
         lost = ~np.isfinite(Y).all(axis=1)
@@ -124,23 +130,30 @@ class PowerStream:
         names: tuple[str, ...] = ()
         beta = []
         for cell in self.cells:
-            _, bundle, truth, _, _ = self._posed(cell, 0)
-            names = tuple(bundle.X_names)
-            beta.append(truth.beta)
+            if not names:
+                bundle = self.plan.reference(self.wanted, self.plan.rows(self.wanted, cell.n), self.rng)
+                names = tuple(bundle.X_names)
+                refuse_dropped(self.plan.formula, bundle)
+            beta.append(coefficients(names, cell.coef))
         return names, tuple(beta)
 
-    def _posed(self, cell: Cell, design: int) -> tuple[ModelSpec, DataBundle, Truth, RNG, pl.DataFrame]:
+    def _posed(self, cell: Cell, design: int) -> tuple[ModelSpec, DataBundle, Truth | None, RNG, pl.DataFrame]:
+        """One sample of the predictors; no truth where it lacks a column of the model."""
         own = self.rng.split(design + 1)[design].split(2)
         n = self.plan.rows(self.wanted, cell.n)
         frame = self.plan.frame(self.wanted, n, self.trials, own[DESIGN])
         spec, bundle = self.plan.build(frame)
-        truth = Truth.on(bundle, self.plan.family, cell.coef, cell.sigma, cell.dispersion, cell.spread)
+        truth = None
+        if tuple(bundle.X_names) == self.first[0] and not (self.n_designs > 1 and bundle.rank_info.dropped.size):
+            truth = Truth.on(bundle, self.plan.family, cell.coef, cell.sigma, cell.dispersion, cell.spread)
         return spec, bundle, truth, own[RESPONSE], frame
 
     def data(self, cell: int, i: int) -> pl.DataFrame:
         """Data set ``i`` of a cell, made again: what ``model(formula, data).fit()`` takes."""
         D = self.n_designs
         _, bundle, truth, rng, frame = self._posed(self.cells[cell], i % D)
+        if truth is None:
+            raise InferenceError(f"data set {i}", DRAW_REASONS[DRAW_RANK_DEFICIENT], "another data set, or more rows")
         y = np.zeros(bundle.n)
         y[truth.rows] = self._draws(truth).simulate(rng, i // D, i // D + 1)[0]
         return self.plan.with_response(frame, y, bundle.prior_weights if self.plan.family.name == "binomial" else None)
@@ -156,11 +169,13 @@ class PowerStream:
             if len(self._opened) >= 2 * DESIGNS:
                 self._opened.pop(next(iter(self._opened)))
             spec, bundle, truth, rng, _ = self._posed(self.cells[cell], design)
+            if truth is None:
+                return _Opened(None, None, rng, FEW, len(self.first[0]))
             draws = self._draws(truth)
             first = _some_response(draws, rng) if spec.has_random_effects else truth.eta
             study = open_study(spec, bundle, truth, first)
             size = study.chunk_rows if self.n_designs == 1 else min(FEW, study.chunk_rows)
-            self._opened[key] = _Opened(study, draws, rng, size)
+            self._opened[key] = _Opened(study, draws, rng, size, len(self.first[0]))
         return self._opened[key]
 
     def _tasks(self) -> Iterator[tuple[int, int, int, int]]:
@@ -175,32 +190,29 @@ class PowerStream:
 
     def batches(
         self, progress: Progress | None = None, cancel: Cancel | None = None, n_jobs: int = 1
-    ) -> Iterator[PowerBatch]:
+    ) -> Generator[PowerBatch, None, None]:
         """All data sets, cell by cell; stops early when ``cancel`` is set; ``progress(done, total)`` between them."""
-        _ = self.first
+        for cell in range(len(self.cells)):
+            self.open(cell, 0)  # refuses what no cell could have, before any computing
         monitor = Monitor(self.total, progress=progress, cancel=cancel)
         if cancel is not None and cancel.is_set():
             return
         done, D = 0, self.n_designs
-        for (cell, design, start, stop), estimates in self._computed(n_jobs):
-            done += stop - start
-            yield PowerBatch(cell, design + D * np.arange(start, stop), estimates, done, self.total)
-            if not monitor.tick(done):
-                return
+        threads = not self.plan.grouping  # refits of mixed models hold the interpreter's lock
+        with closing(engine.batches(_chunk, self._shares(), n_jobs=n_jobs, threads=threads, cancel=cancel)) as work:
+            for (cell, design, start, stop), estimates in itertools.chain.from_iterable(work):
+                done += stop - start
+                yield PowerBatch(cell, design + D * np.arange(start, stop), estimates, done, self.total)
+                if not monitor.tick(done):
+                    return
 
-    def _computed(self, n_jobs: int) -> Iterator[tuple[tuple[int, int, int, int], Estimates]]:
-        if n_jobs == 1:
-            for task in self._tasks():
-                yield task, self.open(*task[:2]).chunk(*task[2:])
-            return
-        from joblib import Parallel, delayed, effective_n_jobs
-
-        # Threads by default: NumPy works outside the interpreter's lock, and nothing needs to be copied.
-        with Parallel(n_jobs=n_jobs, prefer="threads") as work:
-            tasks = self._tasks()
-            while wave := list(itertools.islice(tasks, 2 * effective_n_jobs(n_jobs))):
-                found: Any = work(delayed(_chunk)(self.open(*task[:2]), task[2], task[3]) for task in wave)
-                yield from zip(wave, found, strict=True)
+    def _shares(self) -> Iterator[tuple[tuple[int, int, int, int], engine.Shared]]:
+        """Tasks, each with the design that it is about."""
+        last, opened = None, engine.Shared(None)
+        for task in self._tasks():
+            if task[:2] != last:
+                last, opened = task[:2], engine.Shared(self.open(*task[:2]))
+            yield task, opened
 
     def collect(
         self,
@@ -219,19 +231,20 @@ class PowerStream:
         ]  # fmt: skip
         monitor = Monitor(self.total, progress=progress, cancel=cancel, verbose=verbose, desc="power")
         done = 0
-        for batch in self.batches(cancel=cancel, n_jobs=n_jobs):
-            for key, values in store[batch.cell].items():
-                values[batch.index] = getattr(batch.estimates, key)
-            done = batch.done
-            if not monitor.tick(done):
-                break
-        monitor.close()
+        with closing(monitor), closing(self.batches(cancel=cancel, n_jobs=n_jobs)) as batches:
+            for batch in batches:
+                for key, values in store[batch.cell].items():
+                    values[batch.index] = getattr(batch.estimates, key)
+                done = batch.done
+                if not monitor.tick(done):
+                    break
         return power_state(self, names, beta, store, cancelled=done < self.total)
 
 
-def _chunk(opened: _Opened, start: int, stop: int) -> Estimates:
-    """A worker's share; module-level so that other processes can import it."""
-    return opened.chunk(start, stop)
+def _chunk(share: tuple[tuple[int, int, int, int], engine.Shared]) -> tuple[tuple[int, int, int, int], Estimates]:
+    """A task and what it found; module-level so that other processes can import it."""
+    task, opened = share
+    return task, opened.value.chunk(*task[2:])
 
 
 def _some_response(draws: Any, rng: RNG) -> Array:

@@ -67,14 +67,8 @@ def open_study(spec: ModelSpec, bundle: DataBundle, truth: Truth, first: Array) 
         Columns that cannot be told apart, too few rows, a mixed model too large for refits by the thousand.
     """
     X = bundle.X[truth.rows]
-    dropped = [bundle.X_names[j] for j in bundle.rank_info.dropped]
+    refuse_dropped(spec.formula, bundle)
     m, p = X.shape
-    if dropped:
-        raise InferenceError(
-            f"a power study of {spec.formula!r} with {bundle.n} rows",
-            f"{', '.join(dropped)} cannot be told from the other columns of this design",
-            "more rows, other predictors, or leave the term out",
-        )
     if m <= p and not truth.family.dispersion_known:
         raise InferenceError(
             f"a power study of {spec.formula!r} with {m} rows", f"{p} coefficients leave nothing over", f"n={p + 2}"
@@ -82,6 +76,17 @@ def open_study(spec: ModelSpec, bundle: DataBundle, truth: Truth, first: Array) 
     if spec.has_random_effects:
         return (_LmerStudy.of if spec.is_lmer else _GlmerStudy.of)(spec, bundle, truth, first)
     return (_LmStudy.of if spec.is_lm else _GlmStudy.of)(bundle, truth)
+
+
+def refuse_dropped(formula: str, bundle: DataBundle) -> None:
+    """Refuse a design whose columns cannot all be told apart."""
+    dropped = [bundle.X_names[j] for j in bundle.rank_info.dropped]
+    if dropped:
+        raise InferenceError(
+            f"a power study of {formula!r} with {bundle.n} rows",
+            f"{', '.join(dropped)} cannot be told from the other columns of this design",
+            "more rows, other predictors, or leave the term out",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

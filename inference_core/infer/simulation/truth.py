@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class Truth:
             Names of coefficients, groups or effects that the design does not have; numbers that cannot be; means that
             the family cannot have.
         """
-        beta = coefficients(bundle, coef)
+        beta = coefficients(bundle.X_names, coef)
         phi, family = _noise(family, sigma, dispersion)
         w = bundle.prior_weights
         if family.name == "binomial" and w is not None and np.any(np.abs(w - np.rint(w)) > 1e-7):
@@ -78,7 +78,7 @@ class Truth:
         return GlmerDraws(self.eta, self.terms, self.T, self.family, self.phi, self.weights, size)
 
 
-def coefficients(bundle: DataBundle, coef: Any) -> Array:
+def coefficients(names: Sequence[str], coef: Any) -> Array:
     """(p,) coefficients by name; what is not named is 0.
 
     Raises
@@ -86,7 +86,6 @@ def coefficients(bundle: DataBundle, coef: Any) -> Array:
     InferenceError
         A name that the design does not have, or a value that is no number.
     """
-    names = bundle.X_names
     if not isinstance(coef, Mapping) or not coef:
         raise InferenceError(
             f"coef={coef!r}", f"coefficients are named: {first_few(names, 8)}", f"coef={{{names[-1]!r}: 0.5}}"

@@ -119,6 +119,8 @@ def test_a_frame_is_a_design():
     made = model("y ~ x").simulate(predictors=data, coef={"x": 100}, sigma=1e-6, seed=1).simulations
     assert made.columns == ["x", "y"]
     np.testing.assert_allclose(made["y"], 100 * data["x"], atol=1e-4)  # noise of 1e-6
+    with pytest.raises(ValueError, match='"z" is not a column'):
+        model("y ~ x + z").simulate(predictors=data, coef={"x": 100}, sigma=1.0)
 
 
 def test_simulating_again_replaces_and_fitting_keeps_the_data():

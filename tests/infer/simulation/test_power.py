@@ -8,7 +8,7 @@ from scipy import stats
 
 from inference_core import model
 from inference_core.errors import InferenceCoreWarning, InferenceError
-from inference_core.predictors import balanced, binary, groups, normal, per
+from inference_core.predictors import balanced, binary, groups, levels, normal, per
 
 TWO_GROUPS = {"predictors": {"g": balanced("a", "b")}, "sigma": 7.48}
 
@@ -227,6 +227,18 @@ def test_failed_refits_are_counted_and_told():
         model("y ~ g", family="binomial").power(
             n=6, coef={"g[b]": 60.0, "Intercept": -30.0}, nsim=100, seed=1, predictors={"g": balanced("a", "b")}
         )
+
+
+def test_samples_that_lack_a_level_are_counted():
+    """Four equal chances, ten rows: a sample misses a level with probability 4 (3/4)^10 - 6 (1/2)^10 + 4 (1/4)^10."""
+    predictors = {"g": levels("a", "b", "c", "d")}
+    m = model("y ~ g")
+    with pytest.warns(InferenceCoreWarning, match="refits failed"):
+        m.power(n=10, coef={"g[d]": 1.0}, sigma=1.0, nsim=150, seed=2, designs=150, predictors=predictors)
+    lost = 4 * 0.75**10 - 6 * 0.5**10 + 4 * 0.25**10
+    within(m.power_table["n_failed"][0] / 150, lost, np.sqrt(lost * (1 - lost) / 150))
+    with pytest.raises(InferenceError, match=r"no row of this sample shows g\["):
+        model("y ~ g").simulate(n=3, coef={"g[d]": 1.0}, sigma=1.0, seed=1, predictors=predictors)
 
 
 def ask(formula="y ~ x", options=None, **call):
