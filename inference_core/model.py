@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from .backends import check_backend, using_backend
 from .design import build_bundle, read_frame
 from .errors import InferenceCoreWarning, InferenceError
 from .families import get_family
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .infer.dispatch import InferResult
     from .infer.resample.stream import DrawStream
 
-_BACKENDS = ("auto", "numpy")
 
 
 class model(Simulating):
@@ -54,8 +54,8 @@ class model(Simulating):
         Coding by column: treatment, sum, helmert, poly, sequential, or a matrix.
     weights, offset : str or array, optional
         A column's name, an expression, or one value per row of ``data``.
-    backend : {"auto", "numpy"}
-        Which library runs the kernels.
+    backend : {"auto", "numpy", "jax"}
+        Which library runs the batched kernels; "auto" is what :func:`inference_core.set_backend` chose.
 
     Examples
     --------
@@ -78,12 +78,8 @@ class model(Simulating):
         offset: Any = None,
         backend: str = "auto",
     ) -> None:
-        if backend not in _BACKENDS:
-            raise InferenceError(
-                asked=f"model(backend={backend!r})",
-                found=f"the kernels of this version run on {' or '.join(map(repr, _BACKENDS))}",
-                remedy="leave backend out",
-            )
+        check_backend(backend, f"model(backend={backend!r})")
+        self._backend = None if backend == "auto" else backend
         parsed = parse_formula(formula)
         if method is not None and not parsed.random_terms:
             raise InferenceError(
@@ -291,21 +287,22 @@ class model(Simulating):
         checked = check_infer_request(
             how, typed, last_op=state.last_op, spec=state.spec, bundle=state.bundle, names=self._row_names(state)
         )
-        result = dispatch_infer(
-            **checked.dispatch_arguments(),
-            last_op=state.last_op,
-            spec=state.spec,
-            bundle=state.bundle,
-            fit=self._require_fit(state),
-            data=self.data,
-            holdout_group_ids=checked.groups(self.data, state.spec, state.bundle),
-            link_override=None,
-            mee=state.mee,
-            pred=state.pred,
-            simulations=None if state.simulations is None else state.simulations.frame,
-            varying_spread=None,
-            is_mixed=state.spec.has_random_effects,
-        )
+        with using_backend(self._backend):
+            result = dispatch_infer(
+                **checked.dispatch_arguments(),
+                last_op=state.last_op,
+                spec=state.spec,
+                bundle=state.bundle,
+                fit=self._require_fit(state),
+                data=self.data,
+                holdout_group_ids=checked.groups(self.data, state.spec, state.bundle),
+                link_override=None,
+                mee=state.mee,
+                pred=state.pred,
+                simulations=None if state.simulations is None else state.simulations.frame,
+                varying_spread=None,
+                is_mixed=state.spec.has_random_effects,
+            )
         self._state = self._after(state, result)
         return self
 
@@ -477,7 +474,8 @@ class model(Simulating):
         from .infer.resample.stream import open_stream
 
         state = self._fitted("draw_stream()")
-        return open_stream(how, scheme, state.spec, state.bundle, self._require_fit(state), seed=seed, **options)
+        with using_backend(self._backend):
+            return open_stream(how, scheme, state.spec, state.bundle, self._require_fit(state), seed=seed, **options)
 
     def fold_stream(self, **options: Any) -> FoldStream:
         """The folds behind ``infer(how="cv")``, one after the other; takes its ``k, seed, scheme, ...``."""
@@ -485,7 +483,8 @@ class model(Simulating):
 
         state = self._fitted("fold_stream()")
         checked = check_infer_request("cv", options, last_op="fit", spec=state.spec, bundle=state.bundle)
-        return open_folds(checked, self.data, state.spec, state.bundle, self._require_fit(state))
+        with using_backend(self._backend):
+            return open_folds(checked, self.data, state.spec, state.bundle, self._require_fit(state))
 
 
 def _default_method(family: str, link: str, mixed: bool) -> str:

@@ -38,9 +38,9 @@ def set_backend(backend: Literal["numpy", "jax", "auto"]) -> None:
 
     Notes
     -----
-    The two agree to 1e-9; which draws are drawn does not depend on it. Batched kernels are those of the bootstrap, of
-    permutations and folds of lm and glm, and of refits of linear mixed models with one grouping factor. All else,
-    closed forms and refits one at a time, is NumPy and SciPy under either.
+    The two agree to 1e-9; which draws are drawn does not depend on it. JAX runs the bootstrap of lm and glm, and the
+    permutations and folds that refit a glm. All else, closed forms and refits one at a time included, is NumPy and
+    SciPy under either.
 
     Examples
     --------

@@ -27,14 +27,13 @@ def require_jax(asked: str) -> None:
         It cannot be imported, or computes in single precision.
     """
     try:
-        jax = _jax()
+        _jax()
     except ImportError as why:
         raise InferenceError(
             asked, f"jax cannot be imported ({why})", f"pip install jax; or {WITHOUT}, which need none"
         ) from why
     try:
-        with float64():
-            rest = float(jax.jit(lambda x: (x + 1e-12) - 1.0)(np.ones(())))
+        rest = float(compiled(_rest_of_one)(np.ones(())))
     except (RuntimeError, TypeError, ValueError) as why:
         first = (str(why).splitlines() or [type(why).__name__])[0]
         raise InferenceError(asked, f"jax cannot compute in float64 on {_platform()}: {first}", WITHOUT) from why
@@ -42,6 +41,11 @@ def require_jax(asked: str) -> None:
         raise InferenceError(
             asked, f"jax computes in single precision on {_platform()}; estimates need float64", WITHOUT
         )
+
+
+def _rest_of_one(one: Any) -> Any:
+    """What adding a little to 1 leaves: the little in double precision, 0 in single."""
+    return (one + 1e-12) - 1.0
 
 
 def float64() -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inference_core.backends import Backend, chosen_backend
 from inference_core.design.folds import FoldDesign
 from inference_core.errors import InferenceError
 from inference_core.rng import RNG
@@ -39,6 +40,7 @@ class Plan:
     fit: FitState | None
     n_agq: int | None = None
     notes: tuple[str, ...] = field(default=())
+    backend: Backend = field(default_factory=chosen_backend)  # of the batched refits
 
     @property
     def bundle(self) -> DataBundle:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from inference_core.backends import using_backend
 from inference_core.families import get_family
 from inference_core.infer.resample import engine
 from inference_core.progress import Cancel, Monitor, Progress
@@ -194,7 +195,8 @@ def refit_tasks(plan: Plan) -> Iterator[Task]:
         fit = plan.fit if v == 0 and plan.fit is not None else fit_of_all_rows(refitter)
         refitter = replace(refitter, start=fit)
         for repeat, folds in enumerate(plan.folds):
-            batched = _batched(plan, model, v, fit, folds)
+            with using_backend(plan.backend):  # a generator runs where it is read, not where it was made
+                batched = _batched(plan, model, v, fit, folds)
             common = engine.Shared((batched, refitter, folds))
             if batched is None:
                 yield from (partial(_one_fold, common, repeat, j) for j in range(plan.k))

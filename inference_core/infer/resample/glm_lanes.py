@@ -66,16 +66,19 @@ class Lanes:
             return self.kernel.family
         return _family_at(self.kernel.family, self.params[lanes])
 
-    def dispersion(self, lanes: Array, s: Array, w: Array, df: Array) -> Array:
-        """(b,) Pearson chi-square over df, or 1 where the family knows it; scale squared for Student's t."""
+    def params_of(self, lanes: Array) -> Array | None:
+        """(b, k) the family's own parameters in these lanes, estimated or not; None where it has none."""
+        if self.params is not None:
+            return self.params[lanes]
+        own = self.kernel.family.params
+        return np.tile(np.asarray(own, float), (len(lanes), 1)) if own else None
+
+    def known_dispersion(self, lanes: Array) -> Array | None:
+        """(b,) 1 where the family knows it, scale squared for Student's t; None where the rows must tell."""
         family = self.kernel.family
         if family.name == "tdist" and self.params is not None:
             return self.params[lanes, 1] ** 2
-        if family.dispersion_known:
-            return np.ones(len(lanes))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pearson = np.where(w > 0, s * s / w, 0.0)
-        return (self.case_weights[lanes] * pearson).sum(1) / df
+        return np.ones(len(lanes)) if family.dispersion_known else None
 
     def run(self) -> None:
         """Iterate to the end, then hand what is left to the single fit with its line search."""
@@ -89,7 +92,7 @@ class Lanes:
         self._refuse_runaways()
 
     def _first_step(self) -> tuple[Array, Array, Array]:
-        kernel = self.kernel
+        kernel, packed = self.kernel, None
         if self.responses is not None:
             everyone = np.arange(len(self.counts))
             s, w = self.family_of(everyone).score_weight(kernel.linear_predictor(self.beta), self.responses)
@@ -97,9 +100,13 @@ class Lanes:
             packed = normal_equations(kernel.products, self.case_weights * w, self.case_weights * s)
         elif kernel.first is None:
             packed = normal_equations(kernel.products, self.counts * kernel.working, self.counts * kernel.score)
-        else:
+        elif kernel.jax is None or kernel.jax.first is None:
             packed = kernel.first @ self.counts.T
-        step, decrement, worst = solve(packed, kernel.kept.size)
+        if packed is not None:
+            step, decrement, worst = solve(packed, kernel.kept.size)
+        else:
+            assert kernel.jax is not None
+            step, decrement, worst = kernel.jax.first_step(self.counts)
         weak = np.flatnonzero(~(worst > WEAK_PIVOT))
         if weak.size:
             weights = self.counts[weak] > 0
@@ -114,6 +121,8 @@ class Lanes:
 
         A lane whose decrement grows is looked at more closely: if its deviance rose too, the step is halved.
         """
+        if self.kernel.jax is not None:
+            active, step, decrement = self._iterate_together(active, step, decrement)
         kernel, phi = self.kernel, self.kernel.dispersion
         settled = self.beta[active].copy()  # the last accepted point of each lane
         self.beta[active] += np.where(np.isfinite(step), step, 0.0)
@@ -153,6 +162,31 @@ class Lanes:
             on = ~(done | walking)
             if not on.all():
                 active, settled, cases, before = active[on], settled[on], cases[on], before[on]
+
+    def _iterate_together(self, active: Array, step: Array, decrement: Array) -> tuple[Array, Array, Array]:
+        """The same by JAX for the lanes that behave; what it leaves, with what it was given for those."""
+        from .glm_jax import Rules
+
+        jax, phi = self.kernel.jax, self.kernel.dispersion
+        if jax is None or not active.size:
+            return active, step, decrement
+        low, high = self.bounds
+        rules = Rules(
+            self.canonical, bool(np.isfinite(self.bounds).any()), float(self.tol), float(phi), float(STALLED * phi),
+            float(SETTLED * phi) if self.separable else 0.0, float(WALKS / self.kernel.reach), float(low), float(high),
+            WEAK_PIVOT,
+        )  # fmt: skip
+        cases = self.case_weights[active]
+        own = None if self.responses is None else self.responses[active]
+        beta, well, eta = jax.iterate(self.beta[active], step, decrement, own, cases, self.params_of(active), rules,
+                                      self.kernel.max_iter)  # fmt: skip
+        if rules.can_leave:
+            at = np.flatnonzero(well)
+            well = well.copy()
+            well[at] = ~(single.edge_rows(self.family_of(active[at]), eta[at]) & (cases[at] > 0)).any(1)
+        self.beta[active[well]] = beta[well]
+        self.status[active[well]] = DRAW_OK
+        return active[~well], step[~well], decrement[~well]
 
     def _newton(
         self, family: Family, slow: Array, y: Array, eta: Array, score: Array, cases: Array, step: Array,

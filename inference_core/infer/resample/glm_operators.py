@@ -8,10 +8,12 @@ where weights and scores are the same for all: the first step needs no likelihoo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from inference_core.backends import chosen_backend
 from inference_core.errors import DataError
 from inference_core.families import Family, get_family, with_params
 from inference_core.solvers import irls as single
@@ -26,7 +28,11 @@ from . import planes
 from .common import refit_indices
 from .glm_lanes import CANONICAL, TOL_FISHER, TOL_NEWTON, Lanes
 from .rank import chunk_rows, estimable_columns, widen
-from .robust import check_errors, robust_variances
+from .robust import check_errors
+from .steps import clean, glm_variances
+
+if TYPE_CHECKING:
+    from .glm_jax import JaxGlm
 
 __all__ = ["GlmKernel", "compute_batched_glm_bootstrap"]
 
@@ -63,6 +69,7 @@ class GlmKernel(Frozen):
     errors: str = "iid"
     tol: float | None = None
     max_iter: int = MAX_ITER
+    jax: JaxGlm | None = None  # what runs the steps of lanes that behave instead of NumPy
 
     @classmethod
     def from_arrays(
@@ -86,7 +93,7 @@ class GlmKernel(Frozen):
         design, beta = np.ascontiguousarray(X[:, kept], dtype=float), np.asarray(coef, float)[kept]
         y = np.asarray(y, float)
         eta = design @ beta if offset is None else design @ beta + offset
-        score, working = _clean(*family.score_weight(eta, y))
+        score, working = clean(*family.score_weight(eta, y))
         if weights is not None:
             score, working = score * weights, working * weights
         # Full information: so small a weight that a column loses its length must not make R singular.
@@ -101,8 +108,13 @@ class GlmKernel(Frozen):
         reach = float(np.sqrt((basis**2).sum(0).max(initial=0.0)))
         table = products.table
         first = None if table is None else np.concatenate([table * working, basis * score])
+        jax = None
+        if chosen_backend() == "jax":
+            from .glm_jax import JaxGlm
+
+            jax = JaxGlm.of(family, basis, eta, y, working, score, r_inverse, errors)
         return cls(family, X.shape[0], X.shape[1], kept, design, y, weights, offset, beta, r_inverse, basis, products,
-                   eta, working, score, first, dispersion, reach, want_se, errors, tol, max_iter)  # fmt: skip
+                   eta, working, score, first, dispersion, reach, want_se, errors, tol, max_iter, jax)  # fmt: skip
 
     @classmethod
     def from_fit(
@@ -116,7 +128,7 @@ class GlmKernel(Frozen):
     @property
     def chunk_rows(self) -> int:
         """Resamples of one call, a power of two: some five (chunk, n) arrays of 1 MiB are alive at once."""
-        return chunk_rows(self.n, self.kept.size, least=32)
+        return chunk_rows(self.n, self.kept.size, least=32) if self.jax is None else self.jax.chunk_rows
 
     def refit(self, counts: Array, responses: Array | None = None) -> tuple[Array, Array, Array | None]:
         """Refit on resamples given as counts (b, n), or to ``responses`` (b, n) of their own.
@@ -154,27 +166,19 @@ class GlmKernel(Frozen):
 
     def _standard_errors(self, lanes: Lanes, good: Array) -> Array:
         """(b, r) at the estimate; classical by the inverse information and the Pearson dispersion, or robust."""
-        family, counts = lanes.family_of(good), lanes.counts[good]
-        s, w = _clean(*family.score_weight(self.linear_predictor(lanes.beta[good]), lanes.y_of(good)))
+        counts, beta, y = lanes.counts[good], lanes.beta[good], lanes.y_of(good)
         size = counts.sum(1) if self.weights is None else counts @ (self.weights > 0)
         r = self.kept.size
         df = np.where(size > r, size - r, np.nan)
-        prior = 1.0 if self.weights is None else self.weights
-        information = planes.unpack(self.products.times(counts * (prior * w)), r)
-        factor, _ = planes.cholesky(information, r)
-        root = planes.inverse_root(factor, r)
-        in_x = (self.r_inverse @ root.reshape(r, -1)).reshape(root.shape)
-        if self.errors == "iid":
-            return np.sqrt((in_x**2).sum(1) * lanes.dispersion(good, s, w, df)).T
-        variances = robust_variances(self.errors, counts, (prior * s) ** 2, prior * w, self.products, root, in_x,
-                                     size, df, r)  # fmt: skip
-        return np.sqrt(variances).T
-
-
-def _clean(s: Array, w: Array) -> tuple[Array, Array]:
-    """Score and weight with nothing in rows where the mean is impossible."""
-    fine = np.isfinite(s) & np.isfinite(w)
-    return np.where(fine, s, 0.0), np.where(fine, w, 0.0)
+        dispersion = lanes.known_dispersion(good)
+        if self.jax is not None:
+            own = None if lanes.responses is None else y
+            found = self.jax.variances(beta, own, counts, self.weights, lanes.params_of(good), size, df, dispersion)
+        else:
+            prior = 1.0 if self.weights is None else self.weights
+            found = glm_variances(self.products, self.at_fit, self.r_inverse, beta, lanes.family_of(good), y, counts,
+                                  prior, size, df, dispersion, r, None, errors=self.errors)  # fmt: skip
+        return np.sqrt(found).T
 
 
 def compute_batched_glm_bootstrap(

@@ -124,6 +124,36 @@ def observed_step(
     return step, decrement, worst, known
 
 
+def glm_variances(
+    products: planes.Products, at_fit: Array, r_inverse: Array, beta: Array, family: Family, y: Array, counts: Array,
+    prior: Array | float, size: Array, df: Array, dispersion: Array | None, r: int, spare: Array | None, *, errors: str,
+) -> Array:  # fmt: skip
+    """(r, b) squared standard errors at the estimates ``beta`` (b, r) of resamples of ``size`` rows.
+
+    Classical ones take ``dispersion`` (b,), or if that is None Pearson's chi-square over ``df`` (b,).
+    """
+    s, w = family.score_weight(beta @ products.columns + at_fit, y)
+    xp, k = namespace(s), products.columns.shape[0]
+    s, w = clean(s, w)
+    factor, _ = planes.cholesky(planes.unpack(products.times(counts * (prior * w)), k, spare), k)
+    root = planes.inverse_root(factor, k)
+    in_x = (r_inverse @ root.reshape(k, -1)).reshape(root.shape)
+    if errors == "iid":
+        if dispersion is None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                pearson = xp.where(w > 0, s * s / w, 0.0)
+            dispersion = (counts * prior * pearson).sum(1) / df
+        return (in_x**2).sum(1) * dispersion
+    return robust_variances(errors, counts, (prior * s) ** 2, prior * w, products, root, in_x, size, df, r)
+
+
+def clean(s: Array, w: Array) -> tuple[Array, Array]:
+    """Score and weight with nothing in rows where the mean is impossible."""
+    xp = namespace(s)
+    fine = xp.isfinite(s) & xp.isfinite(w)
+    return xp.where(fine, s, 0.0), xp.where(fine, w, 0.0)
+
+
 def normal_equations(products: planes.Products, weights: Array, scores: Array) -> Array:
     """(q + r, b) packed information, and below it the score, of lanes with these weights and scores (b, n)."""
     return namespace(weights).concatenate([products.times(weights), products.columns @ scores.T])
