@@ -204,7 +204,7 @@ class model(Simulating):
         cancel: Any = UNSET,
         **unknown: Any,
     ) -> model:
-        """Draw inference from the last operation.
+        """Draw inference from the last operation: of coefficients, effects, predictions or simulations.
 
         Parameters
         ----------
@@ -266,7 +266,7 @@ class model(Simulating):
         Returns
         -------
         model
-            The same object; read ``m.params``.
+            The same object; read ``m.params``, ``m.effects``, ``m.predictions``, ...
 
         Raises
         ------
