@@ -27,6 +27,8 @@ STREAMS = [
     ("lmer", "boot", "parametric"), ("lmer", "boot", "cluster"), ("lmer", "boot", "residual"), ("lmer", "boot", "wild"),
     ("crossed", "boot", "parametric"), ("crossed", "boot", "residual"),
     ("glmer", "boot", "parametric"), ("glmer", "boot", "cluster"), ("glmer_crossed", "boot", "parametric"),
+    ("lmer", "perm", "group_flip"), ("lmer", "perm", "residual"), ("lmer", "perm", "within"), ("lmer", "perm", "y"),
+    ("glmer", "perm", "score_flip"),
 ]  # fmt: skip
 
 
