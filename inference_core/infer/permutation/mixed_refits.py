@@ -32,6 +32,7 @@ from inference_core.states.inference import DRAW_OK
 
 from .hypotheses import Hypothesis
 
+SAME = 1e-5  # relative distance within which a refit of the data is their fit
 NO_RESIDUAL = "how='boot', scheme='parametric' draws new effects"
 
 
@@ -178,7 +179,19 @@ class MixedRefits:
     def of(cls, base: LmerKernel, hypotheses: Sequence[Hypothesis], rule: Rule | None, vcov: Array) -> MixedRefits:
         """From the fit's kernel and the covariance (r, r) of its coefficients."""
         nulls = tuple(NullModel(base, h) for h in hypotheses)
-        return cls._made(base, nulls, rule, tuple(h.value for h in hypotheses), vcov, tuple(None for _ in nulls))
+        made = cls._made(base, nulls, rule, tuple(h.value for h in hypotheses), vcov, tuple(None for _ in nulls))
+        if not made.exchanged:
+            return made
+        # The arrangement that changes nothing must tie with the data, so the data are refitted as the draws are.
+        same = made.refit(np.arange(base.n)[None] if rule is None else np.ones((1, made.n_units)))[0][0]
+        with np.errstate(invalid="ignore"):
+            near = np.abs(same - made.observed) <= SAME * np.abs(made.observed)
+        return replace(made, observed=np.where(near, same, made.observed))
+
+    @property
+    def n_units(self) -> int:
+        """Signs of a draw."""
+        return max(int(e.units.max()) + 1 if e.units is not None else 0 for e in self.exchanged)
 
     @classmethod
     def _made(
@@ -237,13 +250,12 @@ class MixedRefits:
         exchanged = self.exchanged[self.source[j]]
         return exchanged.kept + exchanged.responses(drawn)[0]
 
-    def shifted(self, which: Array, values: Array) -> tuple[MixedRefits, Array]:
-        """The kernel of hypotheses ``which`` (T,) at other null values (T,), and which of the T have a null fit."""
+    def shifted(self, which: Array, values: Array) -> MixedRefits:
+        """The kernel of hypotheses ``which`` (T,) at other null values (T,)."""
         nulls = tuple(self.nulls[j] for j in which)
         near = tuple(self.exchanged[self.source[j]].T for j in which)
         at = tuple(np.array([value]) for value in values)
-        moved = self._made(self.base, nulls, self.rule, at, self.vcov, near)
-        return moved, np.arange(len(which))
+        return self._made(self.base, nulls, self.rule, at, self.vcov, near)
 
     @property
     def at_boundary(self) -> tuple[str, ...]:

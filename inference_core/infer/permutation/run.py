@@ -100,7 +100,11 @@ def permutation_tests(
         if fit.is_separated or not fit.converged:
             centre = np.full(len(stream.names), np.nan)  # where the search stopped is no place to look for limits from
         identity = identity_number(stream.arrangements) if exact else None
-        limits = invert(evaluate, centre, se, alpha, alternative, done, identity, _ends(stream))
+        try:
+            limits = invert(evaluate, centre, se, alpha, alternative, done, identity, _ends(stream))
+        except _Stopped:
+            draws, centre = replace(draws, cancelled=True), np.full(len(stream.names), np.nan)
+            limits = invert(evaluate, centre, se, alpha, alternative, done, identity)
     p = permutation_p(stream.observed, draws.samples, alternative, exact)
     of_p = np.where(np.isnan(p), np.nan, 0.0) if exact or not done else np.sqrt(p * (1.0 - p) / done)
     return PermutationTests(
@@ -176,13 +180,16 @@ def _collect(
         t = kernel.at_null_value(kept.samples)
         return replace(kept, samples=t, names=stream.names), partial(kernel.statistics, kept.samples)
     draws = stream.collect(B, **watched)
-    if hasattr(kernel, "shifted"):
+    if isinstance(kernel, ScoreKernel):
         return draws, partial(_rescored, stream, len(draws.status))
+    if hasattr(kernel, "shifted"):
+        work = {name: watched[name] for name in ("n_jobs", "cancel") if name in watched}
+        return draws, partial(_refitted, stream, len(draws.status), work)
     return draws, partial(_held, estimate, se, draws.samples)
 
 
 def _rescored(stream: PermutationStream, B: int, which: Array, values: Array) -> tuple[Array, Array]:
-    """Scores, or refits, with the null models shifted: null fits anew, and one more pass over the same draws."""
+    """Scores with the null models shifted: null fits anew, and one more pass over the same signs."""
     kernel: Any = stream.kernel
     moved, good = kernel.shifted(which, values)
     observed, draws = np.full(len(which), np.nan), np.full((B, len(which)), np.nan)
@@ -191,6 +198,23 @@ def _rescored(stream: PermutationStream, B: int, which: Array, values: Array) ->
         stop = min(start + moved.chunk_rows, B)
         draws[start:stop, good] = moved.refit(stream.arrangements.draw(stream.rng, start, stop))[0]
     return observed, draws
+
+
+class _Stopped(Exception):  # noqa: N818 - nobody made an error
+    """Somebody cancelled while limits were looked for."""
+
+
+def _refitted(
+    stream: PermutationStream, B: int, work: dict[str, Any], which: Array, values: Array
+) -> tuple[Array, Array]:
+    """Refits of the same draws with the null models shifted."""
+    kernel: Any = stream.kernel
+    moved = kernel.shifted(which, values)
+    source = replace(stream, kernel=moved, names=tuple(map(str, range(len(which)))), want_se=False, _last_chunk=None)
+    found = DrawStream.collect(source, B, **work)
+    if found.cancelled:
+        raise _Stopped
+    return moved.observed, found.samples
 
 
 def _held(estimate: Array, se: Array, draws: Array, which: Array, values: Array) -> tuple[Array, Array]:
@@ -239,7 +263,9 @@ def _notes(
         what = "arrangements" if isinstance(stream.arrangements, Shuffles) else "patterns of signs"
         what += " of the groups" if spec.has_random_effects else ""
         notes.append(f"exact: all {len(draws.status):,} {what} were tried, the real one among them")
-    if draws.cancelled:
+    if draws.cancelled and len(draws.status) == draws.n_requested:
+        notes.append("stopped before the limits were found")
+    elif draws.cancelled:
         notes.append(f"stopped after {len(draws.status):,} of {draws.n_requested:,} draws")
     notes += [f"{', '.join(names)}: {reason}" for reason, names in _by_reason(stream).items()]
     if stream.unmoved:
