@@ -139,6 +139,9 @@ class Plan:
                 raise InferenceError(asked, f"nothing is said of the groups {name!r}", example)
             if name == self.trials:
                 raise InferenceError(asked, "nothing is said of the number of trials", "trials=20")
+            if name == self.options.get("weights"):
+                example = f"predictors={{{name!r}: balanced(1, 2)}}"
+                raise InferenceError(asked, f"nothing is said of the weights {name!r}", example)
             given[name] = normal()
         if self.failures is not None and trials is None:
             raise InferenceError(asked, "nothing is said of the number of trials", "trials=20")

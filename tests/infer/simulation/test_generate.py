@@ -157,6 +157,7 @@ WRONG = {
     "a column": (ask("y ~ age", coef={"age": 1}, predictors={"ag": normal()}), "did you mean 'age'"),
     "the response": (ask(predictors={"y": normal()}), "which is made up"),
     "no groups": (ask("y ~ x + (1 | g)"), r"groups\(10\)"),
+    "no weights": (ask(options={"weights": "w"}), "nothing is said of the weights"),
     "no spread": (ask("y ~ x + (1 | g)", predictors={"g": groups(5)}), "SDs of the random effects"),
     "spread of lm": (ask(spread={"g": 1}), "no random effects"),
     "spread below 0": (ask("y ~ x + (1 | g)", **MIXED | {"spread": {"g": -1}}), "0 or more"),
