@@ -36,8 +36,7 @@ BUILT = frozenset(
     | {("fit", "cv", kind) for kind in KINDS}
     | {("fit", "profile", kind) for kind in KINDS}
     | {("fit", "perm", kind) for kind in KINDS}
-    | {("explore", "perm", kind) for kind in ("lm", "glm")}
-    | {("explore", how, kind) for how in ("asymp", "boot", "profile", "joint") for kind in KINDS}
+    | {("explore", how, kind) for how in ("asymp", "boot", "perm", "profile", "joint") for kind in KINDS}
     | {("fit", "joint", kind) for kind in KINDS}
     | {("simulate", "asymp", kind) for kind in KINDS}
     | {("predict", how, kind) for how in ("asymp", "boot", "cv", "profile", "joint") for kind in KINDS}

@@ -65,7 +65,7 @@ def mee_permutation(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> tuple[MeeState, ResamplesState]:
-    """Permutation tests of effects of an lm or glm, and limits that invert them.
+    """Permutation tests of effects, and limits that invert them.
 
     Parameters
     ----------
@@ -90,8 +90,7 @@ def mee_permutation(
     Raises
     ------
     InferenceError
-        Means under a scheme that shuffles, effects that are curved functions, adjustments that draws do not have, a
-        mixed model.
+        Means under a scheme that shuffles, effects that are curved functions, adjustments that draws do not have.
 
     Source: Westfall & Young (1993), section 2, of the largest |t|; ``permutation.hypotheses`` of the tests.
     """
@@ -229,6 +228,8 @@ def _hypotheses(mee: MeeState, fit: FitState, wald: Wald) -> list[_Row]:
 def _scheme(spec: ModelSpec, bundle: DataBundle, fit: FitState, rows: list[_Row]) -> str:
     """That of the coefficients, but shuffled responses of a glm only where every row is one coefficient at 0."""
     chosen = default_scheme(spec, bundle, 0.0, fit)
+    if spec.has_random_effects:
+        return chosen
     single = all(np.count_nonzero(r.hypothesis.rows) == 1 and r.hypothesis.value[0] == 0.0 for r in rows)
     keeps = all(keep_the_constant(bundle, [r.hypothesis for r in rows]))
     return chosen if spec.is_lm or (single and keeps) else "score_flip"
