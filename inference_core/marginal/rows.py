@@ -62,7 +62,9 @@ def grid_frame(bundle: DataBundle, rows: pl.DataFrame, text: str, *, groups: boo
     try:
         axes = named_values(text, known, grouping, GRID_POINTS)
     except FormulaError as refused:
-        remedy = refused.remedy.replace("explore(", "predict(", 1) if "compares" not in refused.found else refused.remedy
+        remedy = refused.remedy
+        if "compares" not in refused.found:  # comparing is what explore() is for
+            remedy = remedy.replace("explore(", "predict(", 1)
         if "grouping factor" in refused.found:
             remedy = f"predict({text!r}, varying='include')"
         raise FormulaError(refused.asked.replace("explore(", "predict(", 1), refused.found, remedy) from None
