@@ -67,9 +67,11 @@ def fractional_message(bundle: DataBundle, problem: Problem, family: Family) -> 
     bad = np.abs(successes - np.rint(successes)) > 1e-3
     if not np.any(bad):
         return ()
+    # mixed models need a likelihood, which the quasi families do not have
+    shares = "" if bundle.re_metadata is not None else ", or use family='quasibinomial' for shares that are not counts"
     return (
         f'"{bundle.y_name}" is no whole number of successes in {int(np.count_nonzero(bad))} rows. Give the number '
-        "of trials as weights=, or use family='quasibinomial' for shares that are not counts.",
+        f"of trials as weights={shares}.",
     )
 
 

@@ -163,10 +163,10 @@ def _refuse_family(family: Family) -> None:
 
 def _refuse_nodes(n_agq: int, re: REInfo) -> None:
     if isinstance(n_agq, bool) or int(n_agq) != n_agq or not 0 <= n_agq <= MAX_NODES:
-        raise FitError(f"n_agq={n_agq!r}", f"n_agq is a whole number from 0 to {MAX_NODES}", "n_agq=1 is Laplace")
+        raise FitError(f"nAGQ={n_agq!r}", f"nAGQ is a whole number from 0 to {MAX_NODES}", "nAGQ=1, Laplace")
     head, *rest = re.blocks
     if n_agq > 1 and (rest or head.k > 1):
         what = "several grouping factors" if rest else f"{head.k} effects a group"
         raise FitError(
-            f"n_agq={n_agq}", f"quadrature needs one random effect a group; this model has {what}", "use n_agq=1"
+            f"nAGQ={n_agq}", f"quadrature needs one random effect a group; this model has {what}", "use nAGQ=1"
         )

@@ -92,7 +92,7 @@ def _random_effects(bundle: DataBundle, asked: str) -> REInfo:
 
 def _picks(names: tuple[str, ...], columns: tuple[str, ...]) -> Array:
     """(k, p) rows of 0 and 1: the coefficient of each name, none where there is none."""
-    return np.array([[float(name == column) for column in columns] for name in names]).reshape(-1, len(columns))
+    return np.array([[float(name == column) for column in columns] for name in names]).reshape(len(names), len(columns))
 
 
 def _state(

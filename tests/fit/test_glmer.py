@@ -204,8 +204,8 @@ def test_a_dropped_column_is_nan():
 @pytest.mark.parametrize(("formula", "family", "n_agq", "said"), [
     ("hit ~ x + (x | g)", "binomial", 5, "needs one random effect a group; this model has 2 effects a group"),
     ("hit ~ x + (1 | g) + (1 | h)", "binomial", 5, "this model has several grouping factors"),
-    ("hit ~ x + (1 | g)", "binomial", -1, "n_agq is a whole number from 0 to 100"),
-    ("hit ~ x + (1 | g)", "binomial", 1.5, "n_agq is a whole number from 0 to 100"),
+    ("hit ~ x + (1 | g)", "binomial", -1, "nAGQ is a whole number from 0 to 100"),
+    ("hit ~ x + (1 | g)", "binomial", 1.5, "nAGQ is a whole number from 0 to 100"),
     ("hit ~ x + (1 | g)", "quasibinomial", 1, "families of mixed models are binomial, poisson"),
     ("x ~ hit + (1 | g)", "tdist", 1, "families of mixed models are binomial, poisson"),
     ("x ~ hit + (1 | g)", "gaussian", 1, "that is a linear mixed model"),
@@ -214,6 +214,13 @@ def test_a_dropped_column_is_nan():
 def test_refusals(formula, family, n_agq, said):
     with pytest.raises(FitError, match=said):
         fit(formula, family, n_agq=n_agq)
+
+
+def test_shares_without_trials_are_said_with_a_way_that_mixed_models_have():
+    data = frame().with_columns(share=0.37 * pl.col("hit"))
+    _, _, f = fit("share ~ x + (1 | g)", "binomial", data)
+    (said,) = (m for m in f.messages if "no whole number of successes" in m)
+    assert "weights=" in said and "quasibinomial" not in said
 
 
 def test_impossible_responses_are_refused():

@@ -247,6 +247,24 @@ def test_limits_follow_the_units(formula, by_y, by_x):
         np.testing.assert_allclose(after.ci[name], factor.get(name, by_y) * np.array(limits), rtol=1e-7)
 
 
+def test_limits_at_the_bounds_follow_the_units():
+    """Crossed factors with slopes: correlations at -1 and 1, an SD at 0, in units that make T's rows 1e7 apart."""
+    rng = np.random.default_rng(20261123)
+    n = 120
+    a, h, x, z = rng.integers(0, 8, n), rng.integers(0, 12, n), 10 + 3 * rng.normal(size=n), rng.normal(size=n)
+    y = 5 + 0.4 * x + 1.5 * rng.normal(size=8)[a] + rng.normal(size=12)[h] * (1 + 0.3 * z) + 4 * rng.normal(size=n)
+    frame = pl.DataFrame({"y": y, "x": x, "z": z, "a": a.astype(str), "h": h.astype(str)})
+    formula = "y ~ x + (x | a) + (z | h)"
+    before = profile(formula, frame)
+    at_bounds = {name for name, limits in before.ci.items() if name.startswith("cor_") and max(np.abs(limits)) == 1.0}
+    assert at_bounds and 0.0 in (limits[0] for name, limits in before.ci.items() if name.startswith("sd_"))
+    for units in (1e7, 1e-7):
+        after = profile(formula, frame.with_columns(pl.col("x", "z") * units))
+        for name, limits in before.ci.items():
+            by = 1.0 / units if name.removeprefix("sd_").split("|")[0] in ("x", "z") else 1.0
+            np.testing.assert_allclose(after.ci[name], by * np.array(limits), rtol=1e-6, err_msg=name)
+
+
 def test_weights_and_an_offset_take_part():
     """A weight of 4 halves sigma and nothing else; an offset moves the coefficients only."""
     sleep = load_dataset("sleepstudy").with_columns(w=pl.lit(4.0), off=3.0 * pl.col("Days"))

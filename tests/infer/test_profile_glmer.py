@@ -197,6 +197,23 @@ def test_a_lower_limit_at_zero_and_a_correlation_at_its_limits():
 # ---- laws --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("units", [1.0, 1e-7, 1e7])
+def test_a_correlation_of_one_is_left_whichever_effect_stands_first(units):
+    """From a fit at the limit the trace leaves it, in any units of the slope, and ends at the other."""
+    rng = np.random.default_rng(4)
+    g, z = np.repeat(np.arange(20), 7), rng.normal(size=140)
+    b = rng.normal(size=20)
+    eta = -0.3 + 0.2 * z + b[g] * (1.0 + 0.6 * z)  # intercepts and slopes tied
+    frame = pl.DataFrame({"y": (rng.random(140) < expit(eta)).astype(float), "z": units * z, "g": g.astype(str)})
+    for formula in ("y ~ z + (z | g)", "y ~ z + (0 + z + one | g)"):
+        found = profile(formula, frame.with_columns(one=pl.lit(1.0)), "binomial")
+        (name,) = (key for key in found.ci if key.startswith("cor_"))
+        assert found.estimate[name] == pytest.approx(1.0, abs=1e-9)
+        trace = found.table.filter(pl.col("parameter") == name)
+        assert trace.height > 10  # not the two ends alone
+        assert found.ci[name] == (-1.0, 1.0)
+
+
 def test_other_levels_are_read_off_the_trace():
     """To 1e-6 of a standard error, for every level a reader may drag to."""
     args = fitted(CBPP, load_dataset("cbpp"), "binomial")

@@ -29,6 +29,18 @@ def test_coefficients_of_groups_are_those_of_lme4():
         np.testing.assert_allclose(found["estimate"], values, rtol=1e-6, atol=5e-5)
 
 
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_a_model_without_fixed_effects_has_groups_all_the_same(family):
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(6), 5)
+    y = rng.poisson(np.exp(rng.normal(size=6))[g]).astype(float)
+    m = model("y ~ 0 + (1 | g)", pl.DataFrame({"y": y, "g": g.astype(str)}), family=family).fit()
+    assert m.params.height == 0
+    np.testing.assert_array_equal(m.varying_params["estimate"], m.varying_offsets["estimate"])
+    np.testing.assert_array_equal(m.infer().varying_params["se"], m.varying_offsets["se"])
+    assert "y ~ 0 + (1 | g)" in repr(m)
+
+
 def test_coefficients_of_groups_of_a_glmer():
     """R: coef(glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp, binomial))$herd, rows 1 to 3."""
     m = model("cbind(incidence, size - incidence) ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial").fit()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from inference_core.solvers.lmm.information import covariance_entries
-from inference_core.solvers.lmm.profile_setup import Label, falling
+from inference_core.solvers.lmm.profile_setup import Label, column_sizes, falling
 from inference_core.solvers.lmm.profile_targets import COR, FIXED, RATIO, SD, SIGMA, Targets, row_map
 from inference_core.solvers.lmm.structure import canonical, to_matrix
 from inference_core.states import Array
@@ -130,7 +130,9 @@ class GlmmProfileSetup:
         own.between = surface.between
         start = own.optimum[0].copy()
         a, b = rows[0] @ start[:m], rows[1] @ start[:m]
-        wanted = side * max(float(np.linalg.norm(b)), 0.1 * float(np.linalg.norm(a)), 1e-2)
+        size = column_sizes(setup.problem.terms[t].Z)[:2] / setup.problem.unit
+        least = max(0.1 * float(np.linalg.norm(a)) * size[0], 1e-2)
+        wanted = side * max(float(np.linalg.norm(b)), least / size[1])
         turn = rows[1][:2]  # the first two entries of row b, linear in theta
         start[:m] += np.linalg.pinv(turn) @ (np.array([wanted, 0.0]) - turn @ start[:m])
         deviance, found = _restricted(own, rows[1][[1]], start)
@@ -211,7 +213,7 @@ def _snapped(problem: Problem, x: Array) -> Array:
         k, places = term.Z.shape[1], slice(at, at + len(term.entries))
         at = places.stop
         T = to_matrix(data[None, places], term.entries, k)[0]
-        size = np.sqrt(np.mean(np.square(term.Z), axis=0)) / problem.unit
+        size = column_sizes(term.Z) / problem.unit
         T[size * np.linalg.norm(T, axis=1) < SINGULAR] = 0.0
         tied = np.abs(np.diagonal(canonical(size[:, None] * T, term.mask))) < SINGULAR
         T[tied, tied] = 0.0

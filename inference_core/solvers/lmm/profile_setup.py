@@ -91,7 +91,7 @@ class ProfileSetup:
                 place = np.argsort(self.orders[t])
                 rows = np.linalg.inv(factors[t])[place]
                 first[j] = row_map(rows[label.first], entries[t], starts[t], m, width)
-                size[j] = np.sqrt(np.mean(np.square(self.terms[t].Z[:, place[label.first]])))
+                size[j] = column_sizes(self.terms[t].Z)[place[label.first]]
                 if label.kind == COR:
                     second[j] = row_map(rows[label.second], entries[t], starts[t], m, width)
             elif label.kind == FIXED:
@@ -154,10 +154,11 @@ class ProfileSetup:
         mask[:n, :n] = np.tril(full_mask(n), -1)
         mask[0, 0] = True
         mask[1, 1:n] = False
+        unit = column_sizes(term.Z)[order, None]
         full = np.zeros((k, k))
-        full[:n, :n] = _square(self.T[t][order[:n]], full_mask(n))
+        full[:n, :n] = _square(unit[:n] * self.T[t][order[:n]], full_mask(n))
         if k > n:
-            full[n:, n:] = self.T[t][np.ix_(order[n:], order[n:])]
+            full[n:, n:] = unit[n:] * self.T[t][np.ix_(order[n:], order[n:])]
         tied = full.copy()
         tied[2:n, 1 : n - 1], tied[2:n, n - 1] = full[2:n, 2:n], 0.0
         size = max(float(np.abs(full).max()), 1e-3)
@@ -167,7 +168,7 @@ class ProfileSetup:
         tied = np.where(mask, tied, 0.0)
         terms, T = list(self.terms), list(self.T)
         terms[t] = replace(term, Z=np.ascontiguousarray(term.Z[:, order]), mask=mask)
-        T[t] = tied
+        T[t] = tied / unit
         deviance, found = self._search_from(terms, T)
         if found[t][1, 0] * found[t][0, 0] * side > 0:
             return deviance
@@ -176,7 +177,7 @@ class ProfileSetup:
     def _fit(self, terms: list[Term], T: list[Array]) -> float:
         if not terms:
             return self._least_squares()
-        grown = [t + 0.3 * np.eye(len(t)) * max(float(np.abs(t).max()), 0.3) for t in T]
+        grown = [_grown(term, t) for term, t in zip(terms, T, strict=True)]
         return min(self._search_from(terms, start)[0] for start in (T, grown))
 
     def _search_from(self, terms: list[Term], T: list[Array]) -> tuple[float, list[Array]]:
@@ -200,13 +201,24 @@ class ProfileSetup:
         return n * (1.0 + np.log(2.0 * np.pi * float(e @ e) / n)) - 2.0 * float(np.sum(np.log(root)))
 
 
+def _grown(term: Term, T: Array) -> Array:
+    """T (k, k) with every effect's own part larger, in the size of its column: a zero is a stationary point."""
+    size = column_sizes(term.Z)
+    return T + np.diag(0.3 * max(float(np.abs(size[:, None] * T).max()), 0.3) / size)
+
+
 def _group_design(X: Array, term: Term, weights: Array | None) -> GroupDesign:
     return GroupDesign.of(X, term.Z, term.group, n_groups=term.n_groups, mask=term.mask, weights=weights)
 
 
+def column_sizes(Z: Array) -> Array:
+    """(k,) root mean squares of the columns of Z (n, k): T in their units does not depend on those of the data."""
+    return np.sqrt(np.mean(np.square(Z), axis=0))
+
+
 def _snapped(term: Term, T: Array) -> Array:
     """T (k, k) with the rows of effects without variance at 0 itself, not where the search stopped beside it."""
-    size = np.sqrt(np.mean(np.square(term.Z), axis=0)) * np.linalg.norm(T, axis=1)
+    size = column_sizes(term.Z) * np.linalg.norm(T, axis=1)
     return np.where(size[:, None] > _ZERO, T, 0.0)
 
 
@@ -215,7 +227,7 @@ def falling(Z: Array, mask: Array, T: Array) -> Array:
 
     A zero of the covariance then stands last, where it is an ordinary point and not a seam of the coordinates.
     """
-    scaled = np.sqrt(np.mean(np.square(Z), axis=0))[:, None] * T
+    scaled = column_sizes(Z)[:, None] * T
     order = np.arange(Z.shape[1])
     for members in components(mask):
         if members.size == 1 or not is_full(mask, members):

@@ -112,7 +112,9 @@ def away_from_edge(
 
     With the Hessian (m, m) of the deviance, scaled so that D = D_min + zeta^2 at zeta times it.
     """
-    A = targets.second[j] if targets.kind[j] == COR else targets.first[j]
+    A = targets.first[j]
+    if targets.kind[j] == COR:  # either row may be the one that stands first in T, and has nothing to turn by
+        A = np.concatenate([row / np.linalg.norm(row) for row in (A, targets.second[j])])
     _, s, Vt = np.linalg.svd(A)
     basis = Vt[: np.count_nonzero(s > 1e-12 * s[0])]
     w, U = np.linalg.eigh(basis @ hessian @ basis.T)
