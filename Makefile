@@ -66,11 +66,11 @@ lint: $(VENV)/.test-installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_lmer.py tests/benchmarks/bench_glmer.py --benchmark-columns=median,iqr,rounds
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_lmer.py tests/benchmarks/bench_glmer.py tests/benchmarks/bench_effects.py --benchmark-columns=median,iqr,rounds
 
 # What the benchmarks are compared with, where it is not there yet: R, lme4, boot and a fast BLAS, from Debian.
 bench-r:
-	@Rscript -e 'library(lme4); library(boot)' >/dev/null 2>&1 || { $(call apt-install,r-base-core r-cran-lme4 r-cran-boot libopenblas0-pthread); }
+	@Rscript -e 'library(lme4); library(boot); library(emmeans); library(lmerTest); library(pbkrtest)' >/dev/null 2>&1 || { $(call apt-install,r-base-core r-cran-lme4 r-cran-boot r-cran-emmeans r-cran-lmertest r-cran-pbkrtest libopenblas0-pthread); }
 
 # Browser tests drive Debian's Chromium; Playwright's own download is not used.
 chromium:

@@ -40,6 +40,11 @@ class RefitKernel(Frozen):
         """Draws of one call; a refit is dear, so not many more than may be wanted."""
         return min(self.kernel.chunk_rows, CHUNK)
 
+    @property
+    def threads(self) -> bool:
+        """Whether threads suit it better than processes."""
+        return self.kernel.threads
+
     def refit(self, shuffles: Array) -> tuple[Array, Array, Array | None]:
         """(z* (b, q), status (b,), se* (b, q)) of shuffles (b, m); NaN where a refit has no estimate."""
         ones = np.ones(shuffles.shape)

@@ -39,6 +39,10 @@ __all__ = ["GlmKernel", "compute_batched_glm_bootstrap"]
 MAX_ITER = 40
 
 
+# Where every draw searches for a size or shape of its own: up to 10 ms each.
+CHUNK_OF_ESTIMATED = 32
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GlmKernel(Frozen):
     """Refits one generalized linear model on any batch of resamples given as counts; a pure function of its counts.
@@ -128,7 +132,15 @@ class GlmKernel(Frozen):
     @property
     def chunk_rows(self) -> int:
         """Resamples of one call, a power of two: some five (chunk, n) arrays of 1 MiB are alive at once."""
-        return chunk_rows(self.n, self.kept.size, least=32) if self.jax is None else self.jax.chunk_rows
+        if self.jax is not None:
+            return self.jax.chunk_rows
+        most = chunk_rows(self.n, self.kept.size, least=32)
+        return min(most, CHUNK_OF_ESTIMATED) if self.family.estimated else most
+
+    @property
+    def threads(self) -> bool:
+        """Whether threads suit it better than processes: short calls of large arrays, no search in each draw."""
+        return not self.family.estimated
 
     def refit(self, counts: Array, responses: Array | None = None) -> tuple[Array, Array, Array | None]:
         """Refit on resamples given as counts (b, n), or to ``responses`` (b, n) of their own.
