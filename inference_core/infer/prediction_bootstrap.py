@@ -203,6 +203,8 @@ def _mode_errors(kernel: Any, stream: DrawStream, draws: ResamplesState) -> Arra
     from .resample.modes import GlmerModesKernel, lmer_mode_errors
 
     samples = np.asarray(draws.samples)
+    if not len(samples):  # stopped before the first
+        return np.empty((0, kernel.re.q))
     if isinstance(kernel, GlmerModesKernel):
         return kernel.drawn_effects(stream.rng, len(samples)) - samples[:, -kernel.re.q :]
     return lmer_mode_errors(kernel, stream.rng, samples)

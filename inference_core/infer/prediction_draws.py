@@ -74,6 +74,8 @@ class Groups:
     @cached_property
     def _normals(self) -> Array:
         """(B, width) of new groups, the same for every row."""
+        if not self._draws:  # stopped before the first
+            return np.empty((0, self.width))
         draw_rows = partial(_normals, self.width)
         return self.rng.rows(0, self._draws, self.width, draw_rows, Purpose.NORMAL)
 

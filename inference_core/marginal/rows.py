@@ -81,7 +81,8 @@ def grid_frame(bundle: DataBundle, rows: pl.DataFrame, text: str, *, groups: boo
         value, words = _standing(predictor, rows)
         columns[predictor.name] = [value] * len(cells)
         held.append(words)
-    return pl.DataFrame(columns), f"held: {', '.join(held)}" if held else None
+    frame = pl.DataFrame(columns) if columns else pl.DataFrame({"mean": ["overall"]})  # an intercept alone: one row
+    return frame, f"held: {', '.join(held)}" if held else None
 
 
 def training_frame(bundle: DataBundle, rows: pl.DataFrame) -> pl.DataFrame:

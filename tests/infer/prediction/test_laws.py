@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import polars as pl
 import pytest
 
 from inference_core import load_dataset, model
 from inference_core.errors import DataError, FormulaError, InferenceError
-from inference_core.infer import compute_prediction_bootstrap, dispatch_prediction_inference
+from inference_core.fit import mixed_df
+from inference_core.infer import compute_prediction_bootstrap, dispatch_prediction_inference, prediction_variance
 from inference_core.infer.asymptotic import compute_prediction_asymptotic
+from inference_core.infer.prediction_variance import total_df
 
 LIMITS = ("fitted", "se", "ci_lower", "ci_upper", "pi_lower", "pi_upper")
 
@@ -304,3 +308,45 @@ def test_profile_and_joint_are_those_of_the_fit():
     m.infer(how="joint")
     assert m.effects["term"].to_list() == ["Days"]
     assert m.predictions.equals(before)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_stopped_run_has_what_it_has(kind):
+    m = fitted(kind).predict(varying="include" if kind.endswith("er") else "exclude")
+    stop = Event()
+    stop.set()
+    nothing = m.infer(how="boot", seed=1, n_boot=999, cancel=stop).predictions
+    assert nothing["fitted"].null_count() == 0
+    assert nothing["ci_lower"].null_count() == nothing.height
+    assert any("stopped after 0 of 999 draws" in note for note in m.state.pred.inference.notes)
+
+
+def test_draws_do_not_depend_on_workers():
+    m = fitted("lmer").predict({"Days": [3, 9], "Subject": ["308", "309"]}, varying="include")
+    one = m.infer(how="boot", seed=1, n_boot=600).predictions
+    assert m.infer(how="boot", seed=1, n_boot=600, n_jobs=2).predictions.equals(one)
+
+
+def test_an_intercept_alone_is_one_row():
+    m = model("mpg ~ 1", load_dataset("mtcars")).fit().predict("1").infer()
+    y = m.bundle.y
+    assert m.predictions["fitted"].to_list() == pytest.approx([y.mean()])
+    assert m.predictions["pi_upper"][0] == pytest.approx(y.mean() + 2.0395134464 * y.std(ddof=1) * np.sqrt(1 + 1 / 32))
+
+
+def test_degrees_of_freedom_do_not_depend_on_how_they_are_found(monkeypatch):
+    """Many levels of two factors: one dense matrix of all effects gives the same."""
+    g = np.random.default_rng(1)
+    a, b, x = g.integers(0, 300, 1500), g.integers(0, 40, 1500), g.normal(size=1500)
+    y = x + g.normal(size=300)[a] + 0.7 * g.normal(size=40)[b] + g.normal(size=1500)
+    frame = pl.DataFrame({"y": y, "x": x, "a": [f"a{i}" for i in a], "b": [f"b{i}" for i in b]})
+    m = model("y ~ x + (1 | a) + (1 | b)", frame).fit()
+    rows = {"x": [0.0, 1.0, 2.0], "a": ["a1", "a5", "new"], "b": ["b1", "new", "b3"]}
+    m.predict(rows, varying="include", allow_new_levels=True)
+    ask = (m.spec, m.bundle, m.fit_state, m.state.pred, np.ones(3))
+    found = total_df(*ask)
+    monkeypatch.setattr(mixed_df, "SPARSE", 1000)
+    monkeypatch.setattr(prediction_variance, "SPARSE", 1000)
+    dense = total_df(*ask)
+    np.testing.assert_allclose(found.total, dense.total, rtol=1e-7)  # central differences: 1e-8
+    np.testing.assert_allclose(found.mean, dense.mean, rtol=1e-7)
