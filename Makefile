@@ -66,7 +66,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_lmer.py tests/benchmarks/bench_glmer.py tests/benchmarks/bench_effects.py --benchmark-columns=median,iqr,rounds
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/bench_ratios.py tests/benchmarks/bench_lmer.py tests/benchmarks/bench_glmer.py tests/benchmarks/bench_effects.py tests/benchmarks/bench_engine.py --benchmark-columns=median,iqr,rounds
 
 # What the benchmarks are compared with, where it is not there yet: R, lme4, boot and a fast BLAS, from Debian.
 bench-r:

@@ -32,7 +32,7 @@ def test_two_workers_on_refits_of_a_glmer(ratios, scheme):
         ratios.absent.append("two workers: this machine has one core")
         return
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
-    stream = model(formula, load_dataset("cbpp"), family="binomial").fit().draw_stream("boot", scheme, seed=1)
+    stream = model(formula, load_dataset("cbpp"), family="binomial").fit().draw_stream(scheme=scheme, seed=1)
     n = 40 * stream.kernel.chunk_rows  # some 2 seconds
     one, two = max(pairs(stream, n), key=lambda pair: pair[0] / pair[1])
     row = ratios.add(f"{n:,} refits of cbpp, {scheme}, two workers", two, one, "one worker", at_least=1.7)
