@@ -6,6 +6,7 @@ the fit at hand), as pbkrtest does.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -110,14 +111,33 @@ class MixedDf:
         return self.problem.contrast_rows(L, "degrees of freedom of contrasts")
 
 
+_RECENT: list[tuple[tuple[weakref.ref[Array] | None, ...], str | None, MixedDf]] = []
+_KEPT = 4
+
+
 def mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     """Everything that the degrees of freedom of a fitted linear mixed model need, computed once.
+
+    The answers for the last few fits are kept as long as these live: each question about one fit asks for them anew.
 
     Raises
     ------
     InferenceError
         Not a linear mixed model, or several grouping factors with so many effects that it would take many minutes.
     """
+    asked = (fit.theta, fit.coef, bundle.X, bundle.y, bundle.prior_weights, bundle.offset)
+    _RECENT[:] = [known for known in _RECENT if all(r is None or r() is not None for r in known[0])]
+    for refs, method, found in tuple(_RECENT):
+        same = all((r is None) == (a is None) and (r is None or r() is a) for r, a in zip(refs, asked, strict=True))
+        if same and method == spec.method:
+            return found
+    found = _mixed_df(spec, bundle, fit)
+    refs = tuple(None if a is None else weakref.ref(a) for a in asked)
+    _RECENT[:] = [*_RECENT[1 - _KEPT :], (refs, spec.method, found)]
+    return found
+
+
+def _mixed_df(spec: ModelSpec, bundle: DataBundle, fit: FitState) -> MixedDf:
     asked = "degrees of freedom of a mixed model"
     problem = MixedProblem.of(spec, bundle, fit, asked)
     assert fit.theta is not None

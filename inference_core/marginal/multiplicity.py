@@ -141,13 +141,10 @@ def _tukey(family: Family, conf_level: float) -> Adjusted:
     p = np.full(family.statistic.shape, np.nan)
     critical = np.full(family.statistic.shape, np.nan)
     root = np.sqrt(2.0)
-    cached: dict[float, float] = {}
     for i, (t, df) in enumerate(zip(family.statistic, family.df, strict=True)):
         if np.isfinite(t):
             p[i] = upper_tail(root * abs(t), k, float(df))
-            if df not in cached:
-                cached[df] = quantile(conf_level, k, float(df)) / root
-            critical[i] = cached[df]
+            critical[i] = quantile(conf_level, k, float(df)) / root
     return Adjusted(p, critical, f"Tukey, {k} means")
 
 

@@ -17,27 +17,29 @@ from inference_core.states import Array
 
 from .roots import find_root
 
-Z_NODES, S_NODES = 160, 200
+# Of the normal and of the scale. A few means and many df give smooth integrands: 120 nodes are within 1e-10 of these.
+MANY, ENOUGH, FEW = (160, 200), (120, 120), (48, 48)
+NOTHING = 1e-17  # of a tail
 _FAR = 9.5  # normal deviates beyond which nothing is left in double precision
 _RARE = 1e-60  # of the scale's distribution, left out at both ends: tails are right down to some 1e-40
 _RARE_FEW, _FEW = 1e-25, 15.0  # with few df the scale spreads over many powers of ten, and tails stay thick
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _nodes(n: int) -> tuple[Array, Array]:
     """Gauss-Legendre nodes and weights on (0, 1)."""
     x, w = np.polynomial.legendre.leggauss(n)
     return (x + 1) / 2, w / 2
 
 
-def _scales(df: float) -> tuple[Array, Array]:
+def _scales(df: float, nodes: int) -> tuple[Array, Array]:
     """Values of s and their probabilities; in log s, because small df spread over many powers of ten."""
     if np.isinf(df):
         return np.ones(1), np.ones(1)
     rare = _RARE if df > _FEW else _RARE_FEW
     low = 0.5 * np.log(2 * special.gammaincinv(df / 2, rare) / df)
     high = 0.5 * np.log(2 * special.gammainccinv(df / 2, rare) / df)
-    x, w = _nodes(S_NODES)
+    x, w = _nodes(nodes)
     u = low + (high - low) * x
     half = df / 2
     log_density = np.log(2.0) + half * np.log(half) - special.gammaln(half) + df * u - half * np.exp(2 * u)
@@ -46,24 +48,53 @@ def _scales(df: float) -> tuple[Array, Array]:
 
 def upper_tail(q: float, k: int, df: float) -> float:
     """P(Q > q) of the range of k means with ``df`` degrees of freedom; inf: the known variance."""
+    return _tail(q, k, df, ENOUGH if k <= 12 and df > _FEW else MANY)
+
+
+def _tail(q: float, k: int, df: float, nodes: tuple[int, int]) -> float:
     if q <= 0:
         return 1.0
-    s, probability = _scales(df)
-    return float(min(1.0, _normal_tail(q * s, k) @ probability))
+    s, probability = _scales(df, nodes[1])
+    # No pair of means further apart than w: a bound of each scale's part, and what it leaves out of the sum.
+    bound = probability * np.minimum(1.0, k * (k - 1) * special.ndtr(-q * s / np.sqrt(2.0)))
+    counts = bound > NOTHING * bound.sum()
+    s, probability = s[counts], probability[counts]
+    return float(min(1.0, _normal_tail(q * s, k, nodes[0]) @ probability))
 
 
 def quantile(level: float, k: int, df: float) -> float:
-    """The q with P(Q <= q) = ``level``."""
-    tail = 1.0 - level
+    """The q with P(Q <= q) = ``level``; degrees of freedom count to 12 digits."""
+    return _quantile(level, k, float(f"{df:.12g}"))
+
+
+@lru_cache(maxsize=1024)
+def _quantile(level: float, k: int, df: float) -> float:
+    """A root with few nodes, and secant steps from there with enough of them."""
+    target = float(np.log1p(-level))
+
+    def gap(q: float, nodes: tuple[int, int] | None = None) -> float:
+        tail = upper_tail(q, k, df) if nodes is None else _tail(q, k, df, nodes)
+        return float(np.log(max(tail, 1e-300))) - target
+
     high = 10.0
-    while upper_tail(high, k, df) > tail:
+    while gap(high, FEW) > 0:
         high *= 2
-    return find_root(lambda q: float(np.log(upper_tail(q, k, df) / tail)), 1e-3, high)
+    start = find_root(lambda q: gap(q, FEW), 1e-3, high)
+    a, b = start, start * (1 + 1e-4)
+    at_a, at_b = gap(a), gap(b)
+    for _ in range(6):
+        if at_a == at_b or abs(b / start - 1) > 0.1:
+            break
+        a, at_a, b = b, at_b, b - at_b * (b - a) / (at_b - at_a)
+        if abs(b - a) <= 1e-9 * b:  # the next step, of the square of this size, is below rounding
+            return b
+        at_b = gap(b)
+    return find_root(gap, 1e-3, 2 * high)
 
 
-def _normal_tail(w: Array, k: int) -> Array:
+def _normal_tail(w: Array, k: int, nodes: int) -> Array:
     """P(range of k standard normals > w), for each w."""
-    x, weight = _nodes(Z_NODES)
+    x, weight = _nodes(nodes)
     low, high = -_FAR, np.maximum(_FAR, w / 2 + _FAR)[:, None]
     z = low + (high - low) * x
     whole, outside = special.ndtr(z), special.ndtr(z - w[:, None])

@@ -40,6 +40,21 @@ fit_tall <- function(path) {
   s <- seconds(f <- lmer(y ~ x + (x | g), rows))
   c(s, REMLcrit(f), fixef(f), getME(f, "theta"))
 }
+# Means and pairwise comparisons of recipes at each temperature; NA where emmeans or the package of the ddf is absent.
+cells_cake <- function(ddf) {
+  need <- c("emmeans", if (ddf == "satterthwaite") "lmerTest" else "pbkrtest")
+  if (!all(sapply(need, requireNamespace, quietly = TRUE))) return(NA)
+  if (!exists("cake_fit")) {
+    rows <- transform(lme4::cake, temperature = factor(as.character(temperature)))
+    cake_fit <<- lmer(angle ~ recipe * temperature + (1 | recipe:replicate), rows)
+  }
+  s <- seconds({
+    cells <- emmeans::emmeans(cake_fit, ~ recipe | temperature, lmer.df = ddf)
+    shown <- summary(cells, infer = TRUE)
+    compared <- summary(pairs(cells), infer = TRUE)
+  })
+  c(s, compared$estimate, compared$SE, compared$df, compared$p.value)
+}
 
 set.seed(1)
 input <- file("stdin", "r")
