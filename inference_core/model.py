@@ -234,7 +234,8 @@ class model(Simulating):
         seed : int, optional
             Draw i is a function of (seed, i) alone. None picks one, and the result carries it.
         n_jobs : int, default 1
-            Processes; the draws do not depend on it.
+            Workers, -1 for all cores: processes, or threads where these are quicker; ``joblib.parallel_config("dask")``
+            or ``("ray")`` around the call takes a cluster. The draws do not depend on it.
         save_resamples : bool, default True
             Keep the draws (``m.resamples``).
         cluster : str or sequence, optional

@@ -19,6 +19,7 @@ from inference_core.infer.cv.plan import make_plan
 from inference_core.infer.cv.run import outcome
 from inference_core.infer.resample import engine
 from inference_core.infer.resample.stream import open_stream
+from inference_core.predictors import groups, normal
 
 # kind, formula, data, family, how, scheme
 STREAMS = [
@@ -104,6 +105,20 @@ def test_folds_are_the_same_by_processes():
     m = fitted("glmer")
     plan = make_plan(m.spec, m.bundle, data=m.data, fit=m.fit_state, k=3, seed=1)
     np.testing.assert_array_equal(outcome(plan, n_jobs=2).eta, outcome(plan).eta)
+
+
+def test_power_studies_are_the_same_by_processes():
+    ask = {"n": [40], "coef": {"x": 0.4}, "spread": {"g": 0.6}, "nsim": 60, "seed": 7,
+           "predictors": {"g": groups(8), "x": normal()}}  # fmt: skip
+    stream = model("y ~ x + (1 | g)", family="poisson").power_stream(**ask, designs=2)
+    found = []
+    for n_jobs in (1, 2):
+        coef = np.full(stream.nsim, np.nan)
+        for batch in stream.batches(n_jobs=n_jobs):
+            coef[batch.index] = batch.estimates.coef[:, 1]
+        found.append(coef)
+    assert np.isfinite(found[0]).sum() > 50
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 @pytest.mark.parametrize(("kind", "how", "scheme"), STREAMS)
