@@ -1,5 +1,8 @@
 """Ctrl-C in the middle of a long computation leaves the model as it was, and usable."""
 
+import signal
+import threading
+
 import numpy as np
 import polars as pl
 import pytest
@@ -88,3 +91,18 @@ def test_an_interrupt_reaches_workers(kind):
         m.infer(how="boot", n_boot=20_000, seed=1, n_jobs=2, progress=Interrupt(2))
     few = m.infer(how="boot", n_boot=600, seed=1, n_jobs=2).resamples
     assert few.equals(m.infer(how="boot", n_boot=600, seed=1).resamples)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_signal_in_the_middle_of_a_refit_does_the_same(n_jobs):
+    """The real thing, at a moment that no batch ends."""
+    m = FITTED["glmer"]()
+    state = m.state
+    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        m.infer(how="boot", n_boot=10**6, seed=1, n_jobs=n_jobs)
+    timer.join()
+    assert m.state is state
+    m.infer(how="boot", n_boot=200, seed=1, n_jobs=n_jobs, ci_type="percentile")
+    assert m.resamples.equals(FITTED["glmer"]().infer(how="boot", n_boot=200, seed=1, ci_type="percentile").resamples)
