@@ -132,11 +132,17 @@ class model(Simulating):
         weights, offset : str or array, optional
             Replace those given to ``model``.
         tol : float
-            Convergence tolerance of IRLS (relative change of the deviance).
+            Where the search stops: of a glm the relative change of the deviance, of a linear mixed model the fall still
+            to be had, in deviance units.
         max_iter : int
-            Most IRLS iterations.
-        nAGQ, method, solver
-            Belong to mixed models; refused here.
+            Most steps.
+        nAGQ : int, default 1
+            Of generalized mixed models: 1 is Laplace, more that many nodes of adaptive quadrature (one random effect a
+            group), 0 a rougher fit.
+        method : {"reml", "ml"}
+            Of linear mixed models.
+        solver
+            Has no use: the kernel follows from the model.
 
         Returns
         -------
@@ -211,7 +217,7 @@ class model(Simulating):
         how : {"asymp", "boot", "perm", "cv", "profile", "joint"}
             "asymp": the t or z reference (Satterthwaite's t for linear mixed models). "boot": refit to resampled rows,
             or to data simulated from a mixed model (see ``scheme``). "profile": profile likelihood.
-            "perm": shuffle or flip signs under the null model of each coefficient, of lm and glm.
+            "perm": shuffle or flip signs under the null model of each coefficient; whole groups of a mixed model.
             "joint": one test per term (``m.effects``), or of all rows that were explored together.
             "cv": what each term is worth for prediction, by cross-validation (``m.cv``, ``m.cv_terms``).
         conf_level : float, default 0.95
@@ -238,6 +244,8 @@ class model(Simulating):
             or ``("ray")`` around the call takes a cluster. The draws do not depend on it.
         save_resamples : bool, default True
             Keep the draws (``m.resamples``).
+        profile : bool, default False
+            Beside how="boot" or "perm" of a mixed model: limits of its SDs and correlations by profile likelihood.
         cluster : str or sequence, optional
             Of "CR0" to "CR2": a column, or a label a row. A linear mixed model has its outermost grouping factor.
         k : int or "loo", default 10
@@ -248,8 +256,10 @@ class model(Simulating):
             What is drawn anew, or held out. Of how="boot" and mixed models "parametric" (new effects and noise from the
             fit), "cluster" (whole groups), and of linear ones "residual" (the fit's own effects and residuals,
             reflated) and "wild" (signs of whole groups of residuals; coefficients only). Of how="perm"
-            "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and "score_flip" (glm too); None picks by the model, and
-            the table names it. Of how="cv" "rows" or "groups": a mixed model holds out whole groups; with scheme="rows"
+            "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and "score_flip" (glm too); of linear mixed models
+            "group_flip" (signs of whole groups), "residual" (signs of effects and of residuals, for crossed factors),
+            "within" (shuffles within groups) and "y"; of generalized ones "score_flip" (signs of the groups' scores).
+            None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a mixed model holds out whole groups; with scheme="rows"
             it predicts new rows of known groups.
         ss_type : {"III", "II", "I"}
             What how="joint" adjusts each term for: all others, balanced; those that do not contain it; those before it.

@@ -43,7 +43,7 @@ from .welch import welch_vcov_df
 ERROR_TYPES = ("iid", *INFLATION, "hetero", "unequal_var", *CLUSTER_KINDS, KENWARD_ROGER)
 _ROUNDING = 1e-12  # a residual SD below this share of the largest response
 _Route = tuple[Array, Array | float, tuple[str, ...]]  # covariance, degrees of freedom, notes
-_REML_NOTE = (
+REML_NOTE = (
     "the fit is by maximum likelihood; Kenward and Roger's standard errors and degrees of freedom are those at the "
     "REML optimum, method='reml'"
 )
@@ -131,16 +131,17 @@ def asymptotic_route(
 ) -> tuple[Array, Array | float, tuple[str, ...]]:
     """Covariance (p, p), degrees of freedom and notes for canonical ``errors``; the parts of every Wald table."""
     if cluster is not None and errors not in CLUSTER_KINDS:
-        raise cluster_without_its_errors(errors)
+        raise cluster_without_its_errors(errors, spec)
     return _ROUTES[errors](spec, bundle, fit, _Further(data, cluster), errors)
 
 
-def cluster_without_its_errors(kind: str) -> InferenceError:
+def cluster_without_its_errors(kind: str, spec: ModelSpec) -> InferenceError:
     """The refusal of clusters beside errors that have no use for them."""
+    known = "CR1" if spec.has_random_effects and not spec.is_lmer else "CR2"
     return InferenceError(
         asked=f"cluster= with errors={kind!r}",
         found=f"clusters take part in {', '.join(CLUSTER_KINDS)} alone",
-        remedy="errors='CR2', or leave cluster out",
+        remedy=f"errors={known!r}, or leave cluster out",
     )
 
 
@@ -246,7 +247,7 @@ def _kenward_roger(spec: ModelSpec, bundle: DataBundle, fit: FitState, further: 
     from inference_core.fit.mixed_df import mixed_df
 
     found = mixed_df(spec, bundle, fit)
-    notes = () if spec.method == "reml" else (_REML_NOTE,)
+    notes = () if spec.method == "reml" else (REML_NOTE,)
     return found.vcov_kenward_roger, found.kenward_roger(), notes
 
 

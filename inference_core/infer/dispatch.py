@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -59,8 +59,17 @@ def _after_fit(ask: dict[str, Any]) -> InferResult:
         return _cross_validation(ask)
     if ask["how"] == "joint":
         return _joint(ask)
+    beside = None
+    if ask["profile_auto"] and ask["how"] in ("boot", "perm") and ask["spec"].has_random_effects:
+        # first: what it refuses is refused before any draw
+        beside = _profile(ask | {"progress": None, "verbose": False})
     inference = dispatch_params_inference(**{name: ask[name] for name in _PARAMS_ARGUMENTS})
-    return InferResult(params_inference=inference, resamples=_draws_of(inference, ask))
+    draws = _draws_of(inference, ask)
+    if beside is None:
+        return InferResult(params_inference=inference, resamples=draws)
+    said = "limits of SDs and correlations are those of the profile likelihood"
+    inference = replace(inference, notes=(*inference.notes, said))
+    return replace(beside, params_inference=inference, resamples=draws)
 
 
 def _draws_of(inference: InferenceState, ask: dict[str, Any]) -> ResamplesState | None:
@@ -210,8 +219,10 @@ def dispatch_infer(
         Of operations that are not built yet.
     n_steps, threshold
         As in ``profile.compute_profile_inference``.
-    n_perm, profile_auto
-        Of methods that are not built yet.
+    n_perm
+        As in ``permutation``.
+    profile_auto : bool
+        After how="boot" and "perm" of a mixed model, limits of its SDs and correlations by profile likelihood as well.
     ss_type : str
         As in ``joint.joint_tests``.
     k, holdout_group_ids, repeats

@@ -311,7 +311,7 @@ def _rule_scheme(request: InferRequest, spec: ModelSpec, bundle: DataBundle | No
 
 def _rule_errors(request: InferRequest, spec: ModelSpec, bundle: DataBundle | None) -> None:
     if request.cluster is not None and request.errors not in CLUSTER_KINDS:
-        raise cluster_without_its_errors(request.errors)
+        raise cluster_without_its_errors(request.errors, spec)
     if request.how in ("boot", "perm") and request.errors in (*CLUSTER_KINDS, KENWARD_ROGER):
         raise InferenceError(
             asked=f".infer(how={request.how!r}, errors={request.errors!r})",
@@ -343,6 +343,14 @@ def _rule_profile(request: InferRequest, spec: ModelSpec, bundle: DataBundle | N
             asked=f".infer(how={request.how!r}, profile=True)",
             found="profile=True adds intervals of variance components; this model has no random effects",
             remedy="leave profile out",
+        )
+
+
+    if request.profile and request.last_op != "fit":
+        raise InferenceError(
+            asked=f".infer(how={request.how!r}, profile=True) after {request.last_op}()",
+            found="profile=True adds intervals of variance components, which are none of this table's",
+            remedy="leave profile out, or how='profile'",
         )
 
 

@@ -15,6 +15,7 @@ from inference_core.infer import bootstrap as module
 from inference_core.infer.bootstrap import compute_params_bootstrap_mixed, resamples_of
 from inference_core.infer.intervals import interval, p_value
 from inference_core.infer.resample.stream import open_stream
+from inference_core.model import model
 
 
 def fitted(formula="Reaction ~ Days + (Days | Subject)", data=None, **options):
@@ -159,3 +160,21 @@ def test_failures_are_counted_and_none_left_is_an_error(sleep, monkeypatch):
     monkeypatch.setattr(LmerKernel, "refit", lambda self, Y: nothing)
     with pytest.raises(InferenceError, match="not one refit"):
         compute_params_bootstrap_mixed(*sleep, n_boot=300, ci_type="percentile", seed=1)
+
+
+def test_a_profile_beside_the_draws_is_that_of_how_profile():
+    """profile=True: SDs and correlations from the profile, coefficients and draws as without it."""
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit()
+    plain = m.infer(how="boot", n_boot=60, seed=1, ci_type="percentile").params
+    m.infer(how="boot", n_boot=60, seed=1, ci_type="percentile", profile=True)
+    assert m.params.equals(plain) and m.resamples.height == 60
+    assert any("profile likelihood" in note for note in m.inference.notes)
+    spread, correlation, traces = m.varying_spread, m.varying_corr, m.profile
+    m.infer(how="profile")
+    assert m.varying_spread.equals(spread) and m.varying_corr.equals(correlation) and m.profile.equals(traces)
+
+
+def test_a_profile_beside_draws_of_effects_is_refused():
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit().explore("Days")
+    with pytest.raises(InferenceError, match=r"profile=True\) after explore"):
+        m.infer(how="boot", profile=True)

@@ -184,6 +184,8 @@ def test_refusals():
             cluster_robust(*m, kind)
     with pytest.raises(InferenceError, match="errors='CR1'"):
         compute_params_asymptotic(*m, 0.95, errors="HC3")
+    with pytest.raises(InferenceError, match="errors='CR1', or leave cluster out"):
+        compute_params_asymptotic(*m, 0.95, data=data, cluster="g")
     with pytest.raises(InferenceError, match="maximise no likelihood"):
         cluster_robust(*fitted("count ~ x + (1 | g)", data, "poisson", n_agq=0), "CR1")
     with pytest.raises(InferenceError, match="4 clusters; fewer than 5"):
