@@ -65,6 +65,20 @@ ANSWERS = {
     ),
     "08.3 share between people": Answer(0.589, 0.0005, 3, simulated=False),
     "08.4 spread of 1,000 dots": Answer(1.54, 0.14, 2, slips=[ONE_SLOPE, ROWS_AS_PEOPLE]),
+    "11.1 gap at low tension": Answer(16.3, 0.05, 1, simulated=False),
+    "11.1 lower limit": Answer(6.0, 0.05, 1, simulated=False),
+    "11.1 gap at medium tension": Answer(
+        -4.8, 0.05, 1, simulated=False, slips=[Slip(4.8, 0.05, "A minus B, not B minus A: which breaks less often?")]
+    ),
+    "11.2 difference of gaps": Answer(
+        10.6, 0.05, 1, simulated=False,
+        slips=[Slip(22.1, 0.05, "Difference of differences: subtract the second gap."),
+               Slip(21.1, 0.05, "That is low against medium tension. Which two did we ask for?")],
+    ),
+    "11.2 p": Answer(0.15, 0.005, 2, simulated=False),
+    "11.3 p alone": Answer(0.009, 0.0005, 3, simulated=False, slips=[Slip(0.023, 0.0005, "Is this one adjusted?")]),
+    "11.3 p by Tukey": Answer(0.023, 0.0005, 3, simulated=False, slips=[Slip(0.009, 0.0005, "p_adjust= is missing.")]),
+    "11.3 joint F": Answer(4.19, 0.005, 2, simulated=False),
 }
 
 
