@@ -11,8 +11,8 @@ import polars as pl
 from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.states import Array, DataBundle, FitState, ModelSpec
 
-from .asymptotic import asymptotic_route
-from .sandwich import CLUSTER_KINDS, KENWARD_ROGER
+from .asymptotic import REML_NOTE, asymptotic_route
+from .sandwich import CLUSTER_KINDS, KENWARD_ROGER, check_error_type
 from .welch import welch_joint, welch_row_df
 
 
@@ -41,7 +41,7 @@ class RowReference:
         scale = np.where(spread > 0, spread, 1.0)
         w, U = np.linalg.eigh(self.vcov / np.outer(scale, scale))
         root = scale[:, None] * U * np.sqrt(np.maximum(w, 0.0))
-        triangle = np.linalg.qr((L @ root).T, mode="r")
+        triangle = np.asarray(np.linalg.qr((L @ root).T, mode="r"))
         solved = np.linalg.solve(triangle.T, value)
         return float(solved @ solved)
 
@@ -74,9 +74,22 @@ def row_reference(
     InferenceError
         Errors that this model cannot have.
     """
+    if errors == KENWARD_ROGER:
+        return _kenward_roger(spec, bundle, fit, cluster)
     vcov, df, notes = asymptotic_route(spec, bundle, fit, errors, data, cluster)
     single, many = _df_of_rows(spec, bundle, fit, errors, data, cluster, df)
     return RowReference(np.nan_to_num(vcov), single, errors, notes, many)
+
+
+def _kenward_roger(spec: ModelSpec, bundle: DataBundle, fit: FitState, cluster: str | Array | None) -> RowReference:
+    """Without the degrees of freedom of each coefficient, which nobody asked for."""
+    check_error_type(spec, KENWARD_ROGER, cluster)
+    from inference_core.fit.mixed_df import mixed_df
+
+    found = mixed_df(spec, bundle, fit)
+    notes = () if spec.method == "reml" else (REML_NOTE,)
+    vcov = np.nan_to_num(found.vcov_kenward_roger)
+    return RowReference(vcov, found.kenward_roger, KENWARD_ROGER, notes, found.kenward_roger_joint)
 
 
 _Single = Callable[[Array], Array]
@@ -105,8 +118,6 @@ def _df_of_rows(
         from inference_core.fit.mixed_df import mixed_df
 
         found = mixed_df(spec, bundle, fit)
-        if errors == KENWARD_ROGER:
-            return found.kenward_roger, found.kenward_roger_joint
         return found.satterthwaite, found.satterthwaite_joint
     alike = float(np.asarray(df, float).ravel()[0]) if np.ndim(df) else float(np.asarray(df))
     return (lambda L: np.full(len(L), alike)), None
