@@ -259,8 +259,8 @@ class model(Simulating):
             "freedman_lane", "y", "ter_braak", "sign_flip" (lm) and "score_flip" (glm too); of linear mixed models
             "group_flip" (signs of whole groups), "residual" (signs of effects and of residuals, for crossed factors),
             "within" (shuffles within groups) and "y"; of generalized ones "score_flip" (signs of the groups' scores).
-            None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a mixed model holds out whole groups; with scheme="rows"
-            it predicts new rows of known groups.
+            None picks by the model, and the table names it. Of how="cv" "rows" or "groups": a mixed model holds out
+            whole groups; with scheme="rows" it predicts new rows of known groups.
         ss_type : {"III", "II", "I"}
             What how="joint" adjusts each term for: all others, balanced; those that do not contain it; those before it.
         repeats : int, default 1

@@ -402,10 +402,9 @@ def test_kinds_of_models():
 
 
 def test_mixed_models_are_told_what_works():
-    found = refusal("perm", last_op="explore", spec=SPECS["glmer"])
-    assert found.asked == ".infer(how='perm') after explore() of a glmer"
-    assert found.found == "how='perm' is not built yet in this version"
-    assert found.remedy.startswith("how='asymp' or how='boot'")
+    found = refusal("perm", last_op="predict", spec=SPECS["glmer"])
+    assert found.asked == ".infer(how='perm') after predict() of a glmer"
+    assert found.remedy.startswith("how='boot' or how='asymp'")
 
 
 # ---- fit -----------------------------------------------------------------------------------------------------

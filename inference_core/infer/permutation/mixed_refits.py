@@ -33,6 +33,7 @@ from inference_core.states.inference import DRAW_OK
 from .hypotheses import Hypothesis
 
 SAME = 1e-5  # relative distance within which a refit of the data is their fit
+FEW_UNITS = 12  # signs of a draw, up to which its chunk holds the same pattern more than once
 NO_RESIDUAL = "how='boot', scheme='parametric' draws new effects"
 
 
@@ -236,6 +237,17 @@ class MixedRefits:
 
     def refit(self, drawn: Array) -> tuple[Array, Array, Array | None]:
         """(t* (b, q), status (b,), se* (b, q)) of signs (b, units) or shuffles (b, n); NaN where a refit failed."""
+        if self.rule is None or drawn.shape[1] > FEW_UNITS:
+            return self._refit(drawn)
+        # few patterns come again and again, and turning all signs turns t
+        first = drawn[:, :1]
+        patterns, back = np.unique(drawn * first, axis=0, return_inverse=True)
+        t, status, se = self._refit(patterns)
+        single = np.array([null.hypothesis.k == 1 for null in self.nulls])
+        back = back.reshape(-1)
+        return t[back] * np.where(single, first, 1.0), status[back], se[back]
+
+    def _refit(self, drawn: Array) -> tuple[Array, Array, Array]:
         b, q = len(drawn), self.p
         t, se, status = np.full((b, q), np.nan), np.full((b, q), np.nan), np.full(b, DRAW_OK, np.int8)
         for s, exchanged in enumerate(self.exchanged):

@@ -200,7 +200,7 @@ def _rescored(stream: PermutationStream, B: int, which: Array, values: Array) ->
     return observed, draws
 
 
-class _Stopped(Exception):  # noqa: N818 - nobody made an error
+class _Stopped(Exception):
     """Somebody cancelled while limits were looked for."""
 
 

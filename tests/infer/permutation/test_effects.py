@@ -256,10 +256,13 @@ def test_some_rows_of_a_table_can_be_means():
     assert "1*A: permuting cannot move a mean; scheme='sign_flip' tests it" in m.state.mee.inference.notes
 
 
-def test_mixed_models_are_refused():
-    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit().explore("Days")
-    with pytest.raises(InferenceError, match="perm"):
-        m.infer(how="perm")
+def test_a_slope_of_a_mixed_model_is_tested_as_its_coefficient():
+    m = model("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).fit()
+    coefficient = m.infer(how="perm", n_perm=39, seed=1).params.filter(pl.col("term") == "Days")
+    slope = m.explore("Days").infer(how="perm", n_perm=39, seed=1)
+    assert slope.state.mee.inference.scheme == "group_flip"
+    for column in ("statistic", "p_value", "ci_lower", "ci_upper"):
+        np.testing.assert_allclose(slope.effects[column], coefficient[column], rtol=1e-6)  # one search each
 
 
 def test_the_function_of_the_specification():
