@@ -38,9 +38,10 @@ def set_backend(backend: Literal["numpy", "jax", "auto"]) -> None:
 
     Notes
     -----
-    The two agree to 1e-9; which draws are drawn does not depend on it. JAX runs the bootstrap of lm and glm, and the
-    permutations and folds that refit a glm. All else, closed forms and refits one at a time included, is NumPy and
-    SciPy under either.
+    The two agree to 1e-9; which draws are drawn does not depend on it. JAX runs the case bootstrap of lm and glm, the
+    permutations and folds that refit a glm, and bootstraps and folds of linear mixed models with one grouping factor.
+    All else is NumPy and SciPy under either: closed forms (folds of an lm), permutations that refit nothing, several
+    grouping factors, generalized mixed models, and single refits of what a batch leaves over.
 
     Examples
     --------

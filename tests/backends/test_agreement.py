@@ -131,3 +131,47 @@ def test_mtcars_through_the_model():
     ]
     for name in ("estimate", "se", "ci_lower", "ci_upper"):
         np.testing.assert_allclose(tables[1][name], tables[0][name], rtol=SAME)
+
+
+MIXED = [
+    ("Reaction ~ Days + (Days | Subject)", "parametric", {}),
+    ("Reaction ~ Days + (1 | Subject)", "cluster", {"method": "ml"}),
+]
+
+
+@pytest.mark.parametrize(("formula", "scheme", "options"), MIXED)
+def test_linear_mixed_models_of_one_factor(formula, scheme, options):
+    one, two = (
+        model(formula, load_dataset("sleepstudy"), backend=b, **options).fit()
+        .draw_stream("boot", scheme=scheme, seed=5).collect(100)
+        for b in BACKENDS
+    )  # fmt: skip
+    np.testing.assert_array_equal(one.status, two.status)
+    spread = np.nanstd(one.samples, axis=0)
+    np.testing.assert_allclose(two.samples / spread, one.samples / spread, rtol=SAME, atol=SAME)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_refit_of_a_mixed_model_is_a_fit(backend):
+    """The first draw of each kind against the fit of its own response, which looks from several starts."""
+    data = load_dataset("sleepstudy").filter(pl.int_range(pl.len()) % 7 != 0)  # groups differ: many patterns
+    formula = "Reaction ~ Days + (Days | Subject)"
+    m = model(formula, data, backend=backend).fit()
+    stream = m.draw_stream("boot", scheme="parametric", seed=5)
+    found = stream.collect(3)
+    for i in range(3):
+        one = model(formula, data.with_columns(Reaction=stream.response_of(i))).fit()
+        # Replicates stop at a decrement of 1e-8: within 1e-6 of their spread, which is of the size of the estimate.
+        np.testing.assert_allclose(found.samples[i, :2], one._state.fit.coef, rtol=1e-6)
+        np.testing.assert_allclose(found.samples[i, -1], one._state.fit.sigma, rtol=1e-6)
+
+
+def test_folds_of_a_mixed_model():
+    found = [
+        model("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"), backend=b).fit()
+        .infer(how="cv", k=6, seed=2).cv
+        for b in BACKENDS
+    ]  # fmt: skip
+    for name in found[0].columns:
+        if found[0][name].dtype == pl.Float64:
+            np.testing.assert_allclose(found[1][name], found[0][name], rtol=SAME)

@@ -98,6 +98,22 @@ def test_another_size_does_not_compile_again(compilations, formula, options):
     assert len(compilations) == before
 
 
+def test_other_groups_and_rows_of_a_mixed_model_do_not_compile_again(compilations):
+    def run(groups, rows):
+        rng = np.random.default_rng(groups)
+        g = np.repeat(np.arange(groups), rows)
+        x = rng.normal(size=g.size)
+        y = x + rng.normal(size=groups)[g] + rng.normal(size=g.size)
+        m = model("y ~ x + (1 | g)", pl.DataFrame({"x": x, "y": y, "g": g.astype(str)}), backend="jax").fit()
+        m.draw_stream("boot", scheme="parametric", seed=1).collect(100)
+
+    run(20, 6)
+    before = len(compilations)
+    run(27, 5)
+    run(18, 9)
+    assert len(compilations) == before
+
+
 def test_padded_sizes():
     assert [jax_runtime.padded_rows(n) for n in (1, 64, 65, 128, 1000)] == [64, 64, 128, 128, 1024]
     assert [jax_runtime.padded_columns(r) for r in (1, 2, 3, 4, 5, 7, 9, 13, 17)] == [2, 2, 3, 4, 6, 8, 12, 16, 24]

@@ -29,6 +29,17 @@ def test_the_panels_load_no_altair_jax_or_pandas():
     assert not [name for name in ("altair", "jax", "pandas", "formulaic") if name in loaded]
 
 
+def test_resampling_with_numpy_loads_no_jax():
+    loaded = loaded_after(
+        "from inference_core import load_dataset, model\n"
+        "model('mpg ~ wt', load_dataset('mtcars')).fit().infer(how='boot', n_boot=50, seed=1)\n"
+        "model('am ~ wt', load_dataset('mtcars'), family='binomial').fit().infer(how='cv', k=4, seed=1)\n"
+        "m = model('Reaction ~ Days + (1 | Subject)', load_dataset('sleepstudy')).fit()\n"
+        "m.infer(how='boot', n_boot=50, seed=1)"
+    )
+    assert not [name for name in loaded if name.partition(".")[0] in ("jax", "jaxlib")]
+
+
 def imported_names(path: Path) -> set[str]:
     """Top-level packages a file imports anywhere, inside functions too."""
     names: set[str] = set()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from inference_core.backends import Backend, chosen_backend
 from inference_core.families import with_params
 from inference_core.fit import fitted_family
 from inference_core.infer.resample.glm_operators import GlmKernel
@@ -93,6 +94,7 @@ class LmerFolds:
     kept: Array
     start: Array  # (k, k) T of the fit of all rows
     reml: bool
+    backend: Backend = field(default_factory=chosen_backend)
 
     @classmethod
     def of(cls, variant: int, spec: ModelSpec, bundle: DataBundle, fit: FitState) -> LmerFolds:
@@ -121,7 +123,7 @@ class LmerFolds:
         counts = (fold_of_group != wanted[:, None]).astype(float)
         with one_blas_thread():
             lanes = self.design.lanes_of_groups(self.target, counts, reml=self.reml)
-            fits = fit_many(lanes, self.design, self.start, tol=FIT_TOL)
+            fits = fit_many(lanes, self.design, self.start, tol=FIT_TOL, backend=self.backend)
             sure = fits.converged & np.all(np.isfinite(fits.beta), axis=1) & self._is_the_only_optimum(lanes, fits)
         out, again = [], []
         for j, fold in enumerate(wanted.tolist()):
@@ -142,7 +144,7 @@ class LmerFolds:
         """
         inside = to_matrix(fits.inside.theta, self.design.entries, self.design.k)
         elsewhere = self.design.t_outside(scaled_start(lanes, ELSEWHERE)[None])[0]
-        other = fit_many(lanes, self.design, elsewhere, tol=FIT_TOL)
+        other = fit_many(lanes, self.design, elsewhere, tol=FIT_TOL, backend=self.backend)
         same = other.converged & (np.abs(other.deviance - fits.deviance) < SAME_OPTIMUM)
         if self.design.k == 1:
             return same

@@ -164,7 +164,9 @@ def _iterate(
 
     def body(state: Any) -> Any:
         turn, beta, before, on, settled, eta_at = state
-        eta, score, step, decrement = fisher_step(products, at_fit, beta, family, y, cases, spare, canonical=canonical)
+        eta, score, _, step, decrement = fisher_step(
+            products, at_fit, beta, family, y, cases, spare, canonical=canonical
+        )
         if not canonical:
             slow = on & (turn > 3) & (decrement > 0.01 * before)
 

@@ -132,7 +132,7 @@ class Lanes:
                 return
             beta = self.beta[active]
             family = self.family_of(active)
-            eta, s, step, decrement = fisher_step(
+            eta, s, _w, step, decrement = fisher_step(
                 kernel.products, kernel.at_fit, beta, family, self.y_of(active), cases, None, canonical=self.canonical
             )
             if turn > 3 and not self.canonical:  # Fisher scoring may be slow, or swing around the maximum

@@ -8,12 +8,13 @@ again from many starts; only then is it a NaN row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from inference_core.backends import Backend, chosen_backend
 from inference_core.errors import InferenceError
 from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.fit.varcomp import sds_and_correlations
@@ -90,6 +91,7 @@ class LmerKernel:
     max_iter: int = 60
     want_se: bool = False
     with_spread: bool = True
+    backend: Backend = field(default_factory=chosen_backend)  # of refits with one grouping factor
 
     @classmethod
     def of(
@@ -198,7 +200,7 @@ class LmerKernel:
     def fits_of_lanes(self, design: GroupDesign, lanes: Lanes, start: Sequence[Array] | None = None) -> Refits:
         """Warm refits of lanes of one grouping factor; those that do not settle go again from many starts."""
         begin = self.T[0] if start is None else start[0]
-        many = fit_many(lanes, design, begin, tol=self.tol, max_iter=self.max_iter)
+        many = fit_many(lanes, design, begin, tol=self.tol, max_iter=self.max_iter, backend=self.backend)
         T, beta, sigma, converged = many.T, many.beta, many.sigma, many.converged.copy()
         possible = np.ones(lanes.size, bool) if lanes.XX is None else np.isfinite(lanes.XX).all(axis=(1, 2))
         for i in np.flatnonzero(~converged & possible):

@@ -62,7 +62,7 @@ def least_squares_variances(
 def fisher_step(
     products: planes.Products, at_fit: Array, beta: Array, family: Family, y: Array, cases: Array, spare: Array | None,
     *, canonical: bool,
-) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
     """One step of Fisher scoring of lanes at ``beta`` (b, r), in the basis and from the full fit.
 
     Parameters
@@ -79,7 +79,8 @@ def fisher_step(
 
     Returns
     -------
-    eta, score : (b, n)
+    eta, score, weight : (b, n)
+        The weights too, so that a loop may hold their pages until the next step wants as many.
     step : (b, r)
     decrement : (b,)
         Its squared length in standard errors.
@@ -98,7 +99,7 @@ def fisher_step(
     else:
         s, w = s * cases, w * cases
     step, decrement, _ = solve(normal_equations(products, w, s), beta.shape[1], spare)
-    return eta, s, step, decrement
+    return eta, s, w, step, decrement
 
 
 def observed_step(
@@ -119,7 +120,10 @@ def observed_step(
         low, high = family.score_weight(eta - h, y)[0], family.score_weight(eta + h, y)[0]
         observed = xp.where(cases > 0, (low - high) / (2.0 * h), 0.0) * cases
     known = xp.isfinite(observed).all(1)
-    observed = xp.where(known[:, None], observed, 0.0)
+    if is_numpy(observed):  # in place: a choice between two arrays costs as much as an exponential
+        observed[~known] = 0.0
+    else:
+        observed = xp.where(known[:, None], observed, 0.0)
     step, decrement, worst = solve(normal_equations(products, observed, score), products.columns.shape[0], spare)
     return step, decrement, worst, known
 

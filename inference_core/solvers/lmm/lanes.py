@@ -17,11 +17,12 @@ from functools import cached_property
 
 import numpy as np
 
+from inference_core.backends.namespace import is_numpy, namespace
 from inference_core.states import Array
 
 from . import planes as pl
 from .newton import Evaluation
-from .structure import Entries, to_matrix
+from .structure import Entries, directions, to_matrix
 
 _STORED = 1.5e7  # numbers of the products B B' that are kept; above, they are made block by block
 
@@ -68,12 +69,12 @@ class Patterns:
     @cached_property
     def A_planes(self) -> pl.Planes:
         """A as planes (U,)."""
-        return [[np.ascontiguousarray(self.A[:, a, b]) for b in range(self.k)] for a in range(self.k)]
+        return [[pl.contiguous(self.A[:, a, b]) for b in range(self.k)] for a in range(self.k)]
 
     @cached_property
     def B_stacked(self) -> Array:
         """(k U, p), by effect and then by pattern."""
-        return np.ascontiguousarray(self.B.transpose(1, 0, 2)).reshape(self.k * self.U, self.p)
+        return pl.contiguous(self.B.transpose(1, 0, 2)).reshape(self.k * self.U, self.p)
 
     @cached_property
     def _products(self) -> Array | None:
@@ -88,7 +89,7 @@ class Patterns:
             for b in range(a, self.k):
                 block = B[:, a, :, None] * B[:, b, None, :]
                 out.append(block if a == b else block + block.transpose(0, 2, 1))
-        return np.stack(out).reshape(len(out), -1, self.p**2)
+        return namespace(B).stack(out).reshape(len(out), -1, self.p**2)
 
     def _blocks(self) -> list[slice]:
         step = max(1, int(_STORED / 4 / max(1, self.k * (self.k + 1) // 2 * self.p**2)))
@@ -98,13 +99,14 @@ class Patterns:
         """Sum of B'M B (B, p, p) for symmetric planes M, stacked (B, qs U)."""
         lanes, p = stacked.shape[0], self.p
         if p == 0:
-            return np.zeros((lanes, 0, 0))
+            return namespace(stacked).zeros((lanes, 0, 0))
         if self._products is not None:
             return (stacked @ self._products).reshape(lanes, p, p)
-        total = np.zeros((lanes, p * p))
+        xp = namespace(stacked)
+        total = xp.zeros((lanes, p * p))
         cube = stacked.reshape(lanes, -1, self.U)
         for part in self._blocks():
-            total += np.tensordot(cube[:, :, part], self._products_of(part), axes=2)
+            total += xp.tensordot(cube[:, :, part], self._products_of(part), axes=2)
         return total.reshape(lanes, p, p)
 
     def spread(self, M: Array) -> pl.Planes:
@@ -114,8 +116,9 @@ class Patterns:
         if self._products is not None:
             cube = (flat @ self._products.T).reshape(lanes, -1, self.U)
         else:
-            parts = [np.tensordot(flat, self._products_of(part), axes=([1], [2])) for part in self._blocks()]
-            cube = np.concatenate(parts, axis=2)
+            xp = namespace(flat)
+            parts = [xp.tensordot(flat, self._products_of(part), axes=([1], [2])) for part in self._blocks()]
+            cube = xp.concatenate(parts, axis=2)
         out: pl.Planes = [[None] * k for _ in range(k)]  # type: ignore[list-item]
         at = 0
         for a in range(k):
@@ -199,7 +202,7 @@ class Lanes:
             return self._evaluate(theta)
 
     def _evaluate(self, theta: Array) -> Evaluation:
-        d, lanes = self.patterns, theta.shape[0]
+        d, lanes, xp = self.patterns, theta.shape[0], namespace(theta)
         k, p, c = d.k, d.p, self.c
         m = self.count if self.count is not None else d.count  # (U,), (B, U) or None for ones
         T = to_matrix(theta, d.entries, k)
@@ -211,21 +214,17 @@ class Lanes:
         N = pl.symmetric_product(D, d.A_planes)
         Q = pl.symmetric_product(Sigma, D)
 
-        S = -d.quadratic(pl.stack_symmetric(_scaled(Q, m)))
-        if self.XX is None:
-            S[:, np.arange(p), np.arange(p)] += 1.0
-        else:
-            S += self.XX
-        v = np.concatenate(pl.times_vector(Q, c), axis=1)
+        S = (np.eye(p) if self.XX is None else self.XX) - d.quadratic(pl.stack_symmetric(_scaled(Q, m)))
+        v = xp.concatenate(pl.times_vector(Q, c), axis=1)
         Xy = -(v @ d.B_stacked)
         if self.Xy is not None:
             Xy += self.Xy
         Si, log_S = _inverse(S)
-        beta = np.einsum("bij,bj->bi", Si, Xy)
-        r2 = self.yy - self._quadratic_in_y(v, Q) - np.einsum("bp,bp->b", beta, Xy)
+        beta = xp.einsum("bij,bj->bi", Si, Xy)
+        r2 = self.yy - self._quadratic_in_y(v, Q) - xp.einsum("bp,bp->b", beta, Xy)
         dof, ratio = self.dof, self.dof / r2
         log_w = d.log_weights if self.log_weights is None else self.log_weights
-        deviance = _summed(logdet, m) + dof * (1.0 + np.log(2.0 * np.pi * r2 / dof)) - log_w
+        deviance = _summed(logdet, m) + dof * (1.0 + xp.log(2.0 * np.pi * r2 / dof)) - log_w
         if self.reml:
             deviance = deviance + log_S + d.log_det_x
 
@@ -238,11 +237,7 @@ class Lanes:
         gradient = 2.0 * (K @ T)[:, rows, columns]
 
         # Exact Hessian: directions E_i = e_a t_b' + t_b e_a' of Sigma, t_b the columns of T
-        E = np.zeros((lanes, len(d.entries), k, k))
-        for i, (a, b) in enumerate(d.entries):
-            E[:, i, a, :] += T[:, :, b]
-            E[:, i, :, a] += T[:, :, b]
-        flat = E.reshape(lanes, -1, k * k)
+        flat = (T.reshape(lanes, k * k) @ directions(d.entries, k)).reshape(lanes, -1, k * k)
         curve = pl.stack_full(_curvature(N, G, P, ratio, m))
         quartic = _stacked(N, curve) @ curve.transpose(0, 2, 1)
         quartic = quartic.reshape(lanes, k, k, k, k).transpose(0, 2, 3, 1, 4).reshape(lanes, k * k, k * k)
@@ -255,7 +250,7 @@ class Lanes:
             h = flat @ self._mixed_terms(D, g).reshape(lanes, k * k, p)
             H -= 2.0 * ratio[:, None, None] * (h @ Si @ h.transpose(0, 2, 1))
             if self.reml:
-                RS = np.stack([M @ Si for M in self._x_directions(D, T, m)], axis=1)
+                RS = xp.stack([M @ Si for M in self._x_directions(D, T, m)], axis=1)
                 left = RS.reshape(lanes, -1, p * p)
                 H -= left @ RS.transpose(0, 1, 3, 2).reshape(lanes, -1, p * p).transpose(0, 2, 1)
         return Evaluation(deviance, gradient, H, beta, r2)
@@ -278,13 +273,13 @@ class Lanes:
 
     def _quadratic_in_y(self, v: Array, Q: pl.Planes) -> Array:
         """Sum of c'Q c (B,)."""
-        C, k = self.C, self.patterns.k
+        C, k, xp = self.C, self.patterns.k, namespace(v)
         if C is None:
-            return np.einsum("bi,bi->b", v, np.concatenate(list(self.c), axis=1))
-        total = np.zeros(self.size)
+            return xp.einsum("bi,bi->b", v, xp.concatenate(list(self.c), axis=1))
+        total = xp.zeros(self.size)
         for a in range(k):
             for b in range(a, k):
-                total += (1.0 if a == b else 2.0) * np.einsum("bu,bu->b", Q[a][b], C[a][b])
+                total += (1.0 if a == b else 2.0) * xp.einsum("bu,bu->b", Q[a][b], C[a][b])
         return total
 
     def _residual_products(self, D: pl.Planes, beta: Array, m: Array | None) -> tuple[list[Array], pl.Planes]:
@@ -308,11 +303,11 @@ class Lanes:
         """(B, k, k, p) sum over groups of (D B)_a g_b."""
         d = self.patterns
         lanes, k = g[0].shape[0], d.k
-        out = np.empty((lanes, k, k, d.p))
-        for a in range(k):
-            for b in range(k):
-                out[:, a, b] = np.concatenate([D[a][e] * g[b] for e in range(k)], axis=1) @ d.B_stacked
-        return out
+        xp = namespace(g[0])
+        parts = [
+            xp.concatenate([D[a][e] * g[b] for e in range(k)], axis=1) @ d.B_stacked for a in range(k) for b in range(k)
+        ]
+        return xp.stack(parts, axis=1).reshape(lanes, k, k, d.p)
 
     def _x_directions(self, D: pl.Planes, T: Array, m: Array | None) -> list[Array]:
         """For each free entry (a, b) the matrix W'E W (B, p, p), W = D B."""
@@ -346,12 +341,15 @@ def _summed(plane: Array, m: Array | None) -> Array:
     """Sum over patterns, each as often as it counts."""
     if m is None:
         return plane.sum(axis=1)
-    return plane @ m if m.ndim == 1 else np.einsum("bu,bu->b", plane, m)
+    return plane @ m if m.ndim == 1 else namespace(plane).einsum("bu,bu->b", plane, m)
 
 
 def _collect(planes: pl.Planes, m: Array | None, lanes: int) -> Array:
     """(B, k, k) sums over patterns of symmetric planes."""
     k = len(planes)
+    if not is_numpy(planes[0][0]):
+        xp = namespace(planes[0][0])
+        return xp.stack([xp.stack([_summed(entry, m) for entry in row], axis=-1) for row in planes], axis=-2)
     out = np.empty((lanes, k, k))
     for a in range(k):
         for b in range(a, k):
@@ -372,6 +370,9 @@ def _curvature(N: pl.Planes, G: pl.Planes, P: pl.Planes | None, ratio: Array, m:
 
 def _stacked(planes: pl.Planes, like: Array) -> Array:
     """(B, k^2, U) every entry, of planes that may have one lane for all."""
+    if not is_numpy(like):
+        xp = namespace(like)
+        return xp.stack([xp.broadcast_to(entry, like[:, 0].shape) for row in planes for entry in row], axis=1)
     out = np.empty_like(like)
     for i, entry in enumerate(entry for row in planes for entry in row):
         out[:, i] = entry
@@ -380,10 +381,10 @@ def _stacked(planes: pl.Planes, like: Array) -> Array:
 
 def _inverse(S: Array) -> tuple[Array, Array]:
     """Inverse and log-determinant of X'V^-1 X (B, p, p); NaN where it is not positive."""
-    sign, logdet = np.linalg.slogdet(S)
+    xp = namespace(S)
+    sign, logdet = xp.linalg.slogdet(S)
     bad = ~(sign > 0)
-    if bad.any():
-        S = S.copy()
-        S[bad] = np.eye(S.shape[1])
-        logdet = np.where(bad, np.nan, logdet)
-    return np.linalg.inv(S), logdet
+    if not is_numpy(S) or bad.any():
+        S = xp.where(bad[:, None, None], xp.eye(S.shape[1]), S)
+        logdet = xp.where(bad, xp.nan, logdet)
+    return xp.linalg.inv(S), logdet

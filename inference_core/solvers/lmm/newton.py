@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from inference_core.backends.namespace import is_numpy, namespace
 from inference_core.states import Array
 
 FIT_TOL = 1e-12  # decrement (deviance units) at which one fit stops
@@ -117,23 +118,15 @@ def newton(
             theta.copy(), at.deviance.copy(), at.beta.copy(), at.r2.copy(), at.gradient.copy(), at.hessian.copy(),
             np.zeros(B, dtype=int), np.zeros(B, dtype=bool), np.full(B, np.inf),
         )  # fmt: skip
-        active = np.flatnonzero(_usable(at))
+        active = np.flatnonzero(usable(at))
         if active.size < B:
             theta, at, problem = theta[active], _take(at, active), problem.take(active)
         lam, escape = np.zeros(active.size), np.full(active.size, 0.3)
         for iteration in range(1, max_iter + 1):
             if not active.size:
                 break
-            step = _Step.of(theta, at, lam, escape, tol)
-            trial = theta - step.move
-            new = problem.evaluate(trial)
-            ok = step.accepts(at.deviance, new) & _usable(new)
-            escape[step.saddle & ~ok] *= 0.3
-            done = step.small & ~step.saddle & (ok | (step.decrement < 1e-12)) | (step.saddle & (escape < 1e-4))
-            lam = step.next_damping(lam, ok, at.deviance - new.deviance)
-            theta = np.where(ok[:, None], trial, theta)
-            at = Evaluation(*(_where(ok, a, b) for a, b in zip(new, at, strict=True)))
-            out.n_iter[active], out.decrement[active] = iteration, step.decrement
+            theta, at, lam, escape, decrement, done = advance(problem, theta, at, lam, escape, tol)
+            out.n_iter[active], out.decrement[active] = iteration, decrement
             out.converged[active[done]] = True
             last = iteration == max_iter
             leave = done | last
@@ -149,6 +142,39 @@ def newton(
     return out
 
 
+def advance(
+    problem: Problem, theta: Array, at: Evaluation, lam: Array, escape: Array, tol: float
+) -> tuple[Array, Evaluation, Array, Array, Array, Array]:
+    """One proposed step of every lane, taken where it is accepted; for arrays of NumPy or of JAX.
+
+    Parameters
+    ----------
+    theta, at
+        Where the lanes are.
+    lam, escape : (B,)
+        Damping, and how far a lane at a saddle tries to leave it.
+
+    Returns
+    -------
+    theta, at, lam, escape
+        The same afterwards.
+    decrement : (B,)
+        Undamped, of the step.
+    done : (B,) bool
+    """
+    xp = namespace(theta)
+    step = _Step.of(theta, at, lam, escape, tol)
+    trial = theta - step.move
+    new = problem.evaluate(trial)
+    ok = step.accepts(at.deviance, new) & usable(new)
+    escape = xp.where(step.saddle & ~ok, 0.3 * escape, escape)
+    done = step.small & ~step.saddle & (ok | (step.decrement < 1e-12)) | (step.saddle & (escape < 1e-4))
+    lam = step.next_damping(lam, ok, at.deviance - new.deviance)
+    theta = xp.where(ok[:, None], trial, theta)
+    at = Evaluation(*(where_lanes(ok, a, b) for a, b in zip(new, at, strict=True)))
+    return theta, at, lam, escape, step.decrement, done
+
+
 class _Step(NamedTuple):
     """One proposed step a lane, and what the quadratic model says of it."""
 
@@ -162,48 +188,54 @@ class _Step(NamedTuple):
 
     @classmethod
     def of(cls, theta: Array, at: Evaluation, lam: Array, escape: Array, tol: float) -> _Step:
-        w, V = np.linalg.eigh(at.hessian)
-        scale = np.maximum(np.abs(w).max(axis=1), 1e-300)
-        size = np.maximum(np.abs(w), _FLOOR * scale[:, None])
-        g = np.einsum("bji,bj->bi", V, at.gradient)
+        xp = namespace(theta)
+        w, V = xp.linalg.eigh(at.hessian)
+        scale = xp.maximum(xp.abs(w).max(axis=1), 1e-300)
+        size = xp.maximum(xp.abs(w), _FLOOR * scale[:, None])
+        g = xp.einsum("bji,bj->bi", V, at.gradient)
         p = g / (size + lam[:, None])
-        cap = 1.0 + np.abs(theta).max(axis=1)
-        p *= np.minimum(1.0, cap / np.maximum(np.sqrt(np.square(p).sum(axis=1)), 1e-300))[:, None]
-        decrement = 0.5 * (np.square(g) / size).sum(axis=1)
+        cap = 1.0 + xp.abs(theta).max(axis=1)
+        p *= xp.minimum(1.0, cap / xp.maximum(xp.sqrt(xp.square(p).sum(axis=1)), 1e-300))[:, None]
+        decrement = 0.5 * (xp.square(g) / size).sum(axis=1)
         small = decrement < tol
         convex = w[:, 0] >= -_SADDLE * scale
         saddle = small & ~convex
-        if saddle.any():
-            p[saddle] = 0.0
-            p[saddle, 0] = escape[saddle] * cap[saddle] * np.where(g[saddle, 0] < 0, -1.0, 1.0)
-        predicted = (g * p).sum(axis=1) - 0.5 * (w * np.square(p)).sum(axis=1)
-        return cls(np.einsum("bij,bj->bi", V, p), decrement, predicted, small, saddle, convex, scale)
+        if not is_numpy(p) or saddle.any():
+            away = escape * cap * xp.where(g[:, 0] < 0, -1.0, 1.0)
+            p = xp.where(saddle[:, None], xp.where(np.arange(p.shape[1]) == 0, away[:, None], 0.0), p)
+        predicted = (g * p).sum(axis=1) - 0.5 * (w * xp.square(p)).sum(axis=1)
+        return cls(xp.einsum("bij,bj->bi", V, p), decrement, predicted, small, saddle, convex, scale)
 
     def accepts(self, deviance: Array, new: Evaluation) -> Array:
-        slack = _ROUNDING * (1.0 + np.abs(deviance))
-        ok = new.deviance <= deviance - 0.05 * np.maximum(self.predicted, 0.0) + slack
+        xp = namespace(deviance)
+        slack = _ROUNDING * (1.0 + xp.abs(deviance))
+        ok = new.deviance <= deviance - 0.05 * xp.maximum(self.predicted, 0.0) + slack
         # close to the optimum the deviance is rounding: the gradient knows better
         ok |= (self.decrement < _TRUST_GRADIENT) & self.convex & (new.deviance <= deviance + 1e-6)
-        return np.where(self.saddle, new.deviance < deviance - slack, ok)
+        return xp.where(self.saddle, new.deviance < deviance - slack, ok)
 
     def next_damping(self, lam: Array, ok: Array, fall: Array) -> Array:
-        eased = np.where(fall > 0.7 * self.predicted, 0.1 * lam, lam)
-        eased = np.where(lam < 1e-6 * self.scale, 0.0, eased)
-        raised = np.maximum(5.0 * lam, 3e-2 * self.scale)
-        return np.where(self.saddle, 0.0, np.where(ok, eased, raised))
+        xp = namespace(lam)
+        eased = xp.where(fall > 0.7 * self.predicted, 0.1 * lam, lam)
+        eased = xp.where(lam < 1e-6 * self.scale, 0.0, eased)
+        raised = xp.maximum(5.0 * lam, 3e-2 * self.scale)
+        return xp.where(self.saddle, 0.0, xp.where(ok, eased, raised))
 
 
-def _usable(at: Evaluation) -> Array:
-    finite = np.isfinite(at.deviance) & np.all(np.isfinite(at.gradient), axis=1)
-    return finite & np.all(np.isfinite(at.hessian), axis=(1, 2))
+def usable(at: Evaluation) -> Array:
+    """(B,) lanes in which everything is finite."""
+    xp = namespace(at.deviance)
+    finite = xp.isfinite(at.deviance) & xp.all(xp.isfinite(at.gradient), axis=1)
+    return finite & xp.all(xp.isfinite(at.hessian), axis=(1, 2))
 
 
 def _take(at: Evaluation, lanes: Array) -> Evaluation:
     return Evaluation(*(value[lanes] for value in at))
 
 
-def _where(ok: Array, new: Array, old: Array) -> Array:
-    return np.where(ok.reshape(-1, *([1] * (old.ndim - 1))), new, old)
+def where_lanes(ok: Array, new: Array, old: Array) -> Array:
+    """``new`` in the lanes flagged in ``ok`` (B,), else ``old``; whatever their further axes."""
+    return namespace(old).where(ok.reshape(-1, *([1] * (old.ndim - 1))), new, old)
 
 
 def best_of(results: Sequence[NewtonResult]) -> NewtonResult:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference_core.backends import Backend
 from inference_core.states import Array
 
 from . import planes as pl
@@ -37,8 +38,9 @@ class LaneFits:
 
 
 def solve(
-    lanes: Lanes, start: Array, *, full: bool, tol: float, max_iter: int = 60, at: Evaluation | None = None
-) -> NewtonResult:
+    lanes: Lanes, start: Array, *, full: bool, tol: float, max_iter: int = 60, at: Evaluation | None = None,
+    backend: Backend = "numpy",
+) -> NewtonResult:  # fmt: skip
     """Newton for every lane, then other coordinates for the few that are stuck.
 
     With T_11 near 0 and k >= 2 the triangle is a bad gauge: (T_21, T_22) may rotate freely. Those lanes go again with
@@ -46,7 +48,13 @@ def solve(
     """
     k = lanes.patterns.k
     curved = full and k > 1
-    out = newton(lanes, start, tol=tol, max_iter=min(VALLEY_ITERATIONS, max_iter) if curved else max_iter, at=at)
+    first = min(VALLEY_ITERATIONS, max_iter) if curved else max_iter
+    if backend == "jax":
+        from .newton_jax import newton_jax
+
+        out = newton_jax(lanes, start, tol=tol, max_iter=first)
+    else:
+        out = newton(lanes, start, tol=tol, max_iter=first, at=at)
     if not curved or max_iter <= VALLEY_ITERATIONS:
         return out
     stuck = np.flatnonzero(~out.converged & np.isfinite(out.deviance))
@@ -146,7 +154,7 @@ def fit_one(design: GroupDesign, y: Array, *, reml: bool = True, tol: float = FI
 
 
 def fit_many(lanes: Lanes, design: GroupDesign, start: Array, *, tol: float = REPLICATE_TOL,
-             max_iter: int = 60) -> LaneFits:  # fmt: skip
+             max_iter: int = 60, backend: Backend = "numpy") -> LaneFits:  # fmt: skip
     """B replicates from one warm start T (k, k) in the units of the data, in chunks that stay in cache.
 
     Of balanced designs, where all groups are one pattern, a lane begins at its own moment estimate if that is inside.
@@ -162,7 +170,7 @@ def fit_many(lanes: Lanes, design: GroupDesign, start: Array, *, tol: float = RE
     for at in range(0, lanes.size, chunk):
         stop = min(at + chunk, lanes.size)
         some = lanes if chunk >= lanes.size else lanes.take(np.arange(at, stop))
-        found = solve(some, begin[at:stop], full=full, tol=tol, max_iter=max_iter)
+        found = solve(some, begin[at:stop], full=full, tol=tol, max_iter=max_iter, backend=backend)
         parts.append(outside(design, some, found))
     return parts[0] if len(parts) == 1 else _concatenate(parts)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from inference_core.backends.namespace import is_numpy, namespace
 from inference_core.states import Array
 
 Planes = list[list[Array]]
@@ -46,12 +47,12 @@ def stack_symmetric(planes: Rows) -> Array:
     """(B, qs U): the upper half side by side, row by row; ``qs = k (k + 1) / 2``."""
     k = len(planes)
     parts = [planes[a][b] for a in range(k) for b in range(a, k)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts, axis=1)
 
 
 def stack_full(planes: Rows) -> Array:
     """(B, k^2, U): every entry."""
-    return np.stack([entry for row in planes for entry in row], axis=1)
+    return namespace(planes[0][0]).stack([entry for row in planes for entry in row], axis=1)
 
 
 def of_lanes(matrices: Array) -> Planes:
@@ -68,23 +69,28 @@ def invert(planes: Rows) -> tuple[Planes, Array]:
     k = len(planes)
     if k == 1:
         x = planes[0][0]
-        return [[1.0 / x]], np.log(x)
+        return [[1.0 / x]], namespace(x).log(x)
     if k == 2:
         (a, b), (c, d) = planes
         det = a * d - b * c
         i = 1.0 / det
-        return [[d * i, -b * i], [-c * i, a * i]], np.log(det)
+        return [[d * i, -b * i], [-c * i, a * i]], namespace(det).log(det)
     if k == 3:
         return _invert_three(planes)
-    full = np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in planes], axis=-2)
-    finite = np.all(np.isfinite(full), axis=(-1, -2))
-    full[~finite] = np.eye(k)
-    sign, logdet = np.linalg.slogdet(full)
-    bad = ~finite | (sign <= 0)
-    full[bad] = np.eye(k)  # a trial point beyond what doubles can hold: NaN below, and the step is rejected
-    inverse = np.linalg.inv(full)
-    logdet[bad] = np.nan
-    return [[np.ascontiguousarray(inverse[..., a, b]) for b in range(k)] for a in range(k)], logdet
+    xp = namespace(planes[0][0])
+    full = xp.stack([xp.stack(xp.broadcast_arrays(*row), axis=-1) for row in planes], axis=-2)
+    finite = xp.all(xp.isfinite(full), axis=(-1, -2))
+    full = xp.where(finite[..., None, None], full, xp.eye(k))
+    sign, logdet = xp.linalg.slogdet(full)
+    bad = ~finite | (sign <= 0)  # a trial point beyond what doubles can hold: NaN, and the step is rejected
+    inverse = xp.linalg.inv(xp.where(bad[..., None, None], xp.eye(k), full))
+    logdet = xp.where(bad, xp.nan, logdet)
+    return [[contiguous(inverse[..., a, b]) for b in range(k)] for a in range(k)], logdet
+
+
+def contiguous(x: Array) -> Array:
+    """The same values side by side in memory; JAX lays its arrays out itself."""
+    return np.ascontiguousarray(x) if is_numpy(x) else x
 
 
 def _invert_three(x: Rows) -> tuple[Planes, Array]:
@@ -95,7 +101,7 @@ def _invert_three(x: Rows) -> tuple[Planes, Array]:
     adjugate = [[minor(a, b) for b in range(3)] for a in range(3)]
     det = x[0][0] * adjugate[0][0] + x[0][1] * adjugate[1][0] + x[0][2] * adjugate[2][0]
     i = 1.0 / det
-    return [[entry * i for entry in row] for row in adjugate], np.log(det)
+    return [[entry * i for entry in row] for row in adjugate], namespace(det).log(det)
 
 
 def _dot(row: Sequence[Array], right: Rows, b: int) -> Array:

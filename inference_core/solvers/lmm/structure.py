@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from inference_core.backends.namespace import is_numpy
 from inference_core.states import Array
 
 Entries = tuple[tuple[int, int], ...]
@@ -94,10 +95,32 @@ def _lower_of(T: Array) -> Array:
 
 def to_matrix(theta: Array, entries: Entries, k: int) -> Array:
     """(B, k, k) T from its free entries (B, m)."""
+    if not is_numpy(theta):
+        return (theta @ _places(entries, k)).reshape(-1, k, k)
     T = np.zeros((theta.shape[0], k, k))
     for i, (a, b) in enumerate(entries):
         T[:, a, b] = theta[:, i]
     return T
+
+
+@lru_cache(maxsize=64)
+def _places(entries: Entries, k: int) -> Array:
+    """(m, k^2) where each free entry stands in T."""
+    out = np.zeros((len(entries), k, k))
+    for i, (a, b) in enumerate(entries):
+        out[i, a, b] = 1.0
+    return out.reshape(len(entries), k * k)
+
+
+@lru_cache(maxsize=64)
+def directions(entries: Entries, k: int) -> Array:
+    """(k^2, m k^2) that maps T to the derivatives e_a t_b' + t_b e_a' of T T', t_b the columns of T."""
+    out = np.zeros((k, k, len(entries), k, k))
+    for i, (a, b) in enumerate(entries):
+        for x in range(k):
+            out[x, b, i, a, x] += 1.0
+            out[x, b, i, x, a] += 1.0
+    return out.reshape(k * k, -1)
 
 
 def to_theta(T: Array, entries: Entries) -> Array:
