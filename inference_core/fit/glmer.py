@@ -67,6 +67,10 @@ def fit_glmer(
 
     Notes
     -----
+    Where a dispersion is estimated (gamma, inverse Gaussian) it is a parameter of the likelihood like the others. lme4
+    leaves it out of the integral and takes the mean squared residual for it, so its estimates and log-likelihood there
+    are others. Theta of the negative binomial counts in the standard errors; in ``glmer.nb`` it is held.
+
     Source: Bates, Maechler, Bolker & Walker (2015), J. Stat. Softw. 67(1); Skaug & Fournier (2006), CSDA 51, for the
     gradient; Pinheiro & Chao (2006), JCGS 15, for the quadrature.
     """
