@@ -391,12 +391,22 @@ class model(Simulating):
         InferenceError
             Options that do not go together.
 
+        Notes
+        -----
+        Equivalence within a margin is two one-sided calls, and the larger p counts; the same as whether the interval at
+        1 - 2 alpha lies within the margin (Schuirmann 1987). Non-inferiority is one of the two.
+
         Examples
         --------
         >>> from inference_core import load_dataset, model
         >>> m = model("breaks ~ wool * tension", load_dataset("warpbreaks")).fit()
         >>> m.explore("pairwise(tension)", p_adjust="tukey").infer().effects["contrast"].to_list()
         ['L - M', 'L - H', 'M - H']
+        >>> m = m.explore("tension[M - H]")  # are medium and high within 15 breaks of each other?
+        >>> above = m.infer(null=-15, alternative="greater").effects["p_value"].item()
+        >>> below = m.infer(null=15, alternative="less").effects["p_value"].item()
+        >>> round(max(above, below), 4)
+        0.0035
         """
         from .marginal import explore
 

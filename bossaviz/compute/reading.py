@@ -11,6 +11,7 @@ import numpy as np
 
 from bossaviz.spreads import expected_errors, observed_statistics
 from inference_core.errors import InferenceError
+from inference_core.infer.asymptotic import compute_params_asymptotic
 from inference_core.infer.intervals import summarise
 from inference_core.infer.intervals.limits import Material, limits
 from inference_core.states import DRAW_REASONS, InferenceState
@@ -138,10 +139,10 @@ class Machine:
         key = (query.conf_level, query.null, query.alternative)
         with self._lock:
             if key not in self._wald:
-                table = copy.copy(self.model).infer(
-                    how="asymp", conf_level=query.conf_level, null=query.null, alternative=query.alternative
+                m = self.model  # whatever was asked of it last, as after explore()
+                self._wald[key] = compute_params_asymptotic(
+                    m.spec, m.bundle, m.fit_state, query.conf_level, "iid", m.data, query.null, query.alternative
                 )
-                self._wald[key] = table.inference
             return self._wald[key]
 
     @property
