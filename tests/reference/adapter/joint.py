@@ -22,7 +22,9 @@ def joint_values(m, call: str, wanted: dict[str, Any]) -> dict[str, Any]:
         factor, by = re.search(r"~ (\w+) \| (\w+)", call).groups() if "|" in call else _by(call, m)
         m.explore(f"pairwise({factor}) ~ {by}").infer(how="joint", **errors)
         table = m.effects
-        labels = {by: [str(v) for v in wanted[by]]} if by in wanted else {}
+        labels = {by: [name.split(" = ")[1] for name in table["term"]]} if by in wanted else {}
+        if "model term" in wanted:
+            labels["model term"] = [name.split("(")[1].split(")")[0] for name in table["term"]]
     else:
         if m.state.last_op == "explore":
             m.fit()
@@ -80,18 +82,70 @@ def lm_anova(case: Case) -> Answer:
 
 
 def glm_anova(case: Case) -> Answer:
-    """``glm.anova``: car's Wald tests of type II; III where no interaction makes the coding count."""
+    """``glm.anova``: deviances of nested fits, car's Wald tests of type II; III where coding cannot count."""
     m = case.fitted()
-    values = {}
+    terms = list(m.bundle.source_terms)
+    interaction = any(":" in t for t in terms)
+    deviances = _deviances(case, terms)
+    values = {"type1": _sequential(m, deviances, case.values["type1"])}
+    for name in ("type2_LR", "type3_LR", "type2_F"):
+        if name in case.values and not (name == "type3_LR" and interaction):
+            values[name] = _dropped(m, deviances, terms, case.values[name])
     for name, ss_type in (("type2_Wald", "II"), ("type3_Wald", "III")):
-        if name not in case.values or (ss_type == "III" and any(":" in t for t in m.bundle.source_terms)):
+        if name not in case.values or (ss_type == "III" and interaction):
             continue
         table = m.infer(how="joint", ss_type=ss_type).effects
         statistic, df = column(table, "statistic"), column(table, "df1")
         chi_square = np.where(np.isinf(column(table, "df2")), statistic, statistic * df)
         found = {"Df": df, "Chisq": chi_square, "Pr(>Chisq)": special.chdtrc(df, chi_square)}
         values[name] = _rows(case.values[name], table["term"].to_list(), found, {})
-    return Answer(values, inputs=frozenset({"term"}))
+    reason = "car's type III tests coefficients in the coding used; ours balances factors whatever the coding"
+    return Answer(values, inputs=frozenset({"term"}), apart=dict.fromkeys(("type3_LR", "type3_Wald"), reason))
+
+
+def _deviances(case: Case, terms: list[str]):
+    """Deviance and residual df of the model with some of its terms, through the public API, each fitted once."""
+    response, seen = case.raw["model"]["formula"].split("~")[0], {}
+
+    def of(some: tuple[str, ...]) -> tuple[float, float]:
+        if some not in seen:
+            fit = case.model_of(f"{response} ~ {' + '.join(some) or '1'}").fit().fit_state
+            seen[some] = (fit.deviance, fit.df_resid)
+        return seen[some]
+
+    return of
+
+
+def _sequential(m, deviances, wanted: dict[str, Any]) -> dict[str, Any]:
+    terms = tuple(m.bundle.source_terms)
+    steps = [deviances(terms[:i]) for i in range(len(terms) + 1)]
+    deviance, df = np.array(steps).T
+    fall, used = np.r_[np.nan, -np.diff(deviance)], np.r_[np.nan, -np.diff(df)]
+    f = fall / used / m.fit_state.dispersion
+    known = m.state.fit.dispersion == 1.0
+    found = {
+        "Df": used, "Deviance": fall, "Resid. Df": df, "Resid. Dev": deviance, "F": f,
+        "Pr(>Chi)": special.chdtrc(used, fall) if known else None,
+        "Pr(>F)": special.fdtrc(used, m.fit_state.df_resid, f),
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if name in wanted and value is not None}
+
+
+def _dropped(m, deviances, terms: list[str], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Each term after all that do not contain it."""
+    rows = []
+    for term in terms:
+        parts = set(term.split(":"))
+        others = tuple(t for t in terms if t != term and not parts < set(t.split(":")))
+        (without, df0), (with_it, df1) = deviances(others), deviances(tuple(t for t in terms if t in (*others, term)))
+        rows.append((without - with_it, df0 - df1))
+    fall, df = np.array(rows).T
+    phi, left = m.fit_state.dispersion, m.fit_state.df_resid
+    found = {
+        "LR Chisq": fall / phi, "Df": df, "Pr(>Chisq)": special.chdtrc(df, fall / phi), "Sum Sq": fall,
+        "F value": fall / df / phi, "Pr(>F)": special.fdtrc(df, left, fall / df / phi),
+    }  # fmt: skip
+    return _rows(wanted, terms, found, {"Sum Sq": phi * left, "Df": left})
 
 
 def lmer_anova(case: Case) -> Answer:

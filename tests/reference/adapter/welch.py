@@ -59,7 +59,10 @@ def welch_k_group(case: Case) -> Answer:
             pairs["lo"].append(limits(table)[j, 0])
             pairs["hi"].append(limits(table)[j, 1])
     groups = _groups(case)
-    return Answer({"pairs": pairs, "mean": groups["estimate"], "se_mean": groups["se"], "df_mean": groups["df"]})
+    joint = case.fitted().infer(how="joint", **WELCH).effects.row(0, named=True)
+    oneway = {"F": joint["statistic"], "df1": joint["df1"], "df2": joint["df2"], "p": joint["p_value"]}
+    means = {"mean": groups["estimate"], "se_mean": groups["se"], "df_mean": groups["df"]}
+    return Answer({"pairs": pairs, "oneway": oneway, **means})
 
 
 def _groups(case: Case) -> dict[str, np.ndarray]:
