@@ -81,8 +81,10 @@ class Signs(Frozen):
         if self.total is None:
             signs = rng.signs(start, stop, self.m)
         else:
+            # neighbours are mirror images: the lowest bit turns all signs, each other bit those of one unit
             numbers = np.arange(start, stop)[:, None] % self.total
-            signs = 1.0 - 2.0 * ((numbers >> np.arange(self.m)) & 1)
+            turned = np.where(np.arange(self.m) > 0, numbers >> np.arange(self.m), 0) ^ numbers
+            signs = 1.0 - 2.0 * (turned & 1)
         return signs if self.units is None else signs[:, self.units]
 
     @property

@@ -161,7 +161,7 @@ def _linear(
     groups, rule = None, None
     if scheme == "group_flip":
         groups = whole_groups(spec, problem, asked)
-        rule = FlippedGroups(groups)
+        rule = FlippedGroups.of(base, groups)
         arrangements = _signs(groups, n_perm)
     elif scheme == "residual":
         rule = FlippedEffects(tuple(WholeGroups.of_block(problem, b) for b in problem.re.blocks), problem.n)

@@ -24,6 +24,7 @@ from inference_core.infer.resample.whole_groups import WholeGroups
 from inference_core.solvers.lmm.crossed_fit import fit_crossed
 from inference_core.solvers.lmm.dense_fit import DENSE_UP_TO, fit_dense
 from inference_core.solvers.lmm.groups import GroupDesign
+from inference_core.solvers.lmm.nested import NestedDesign
 from inference_core.solvers.lmm.newton import FIT_TOL
 from inference_core.solvers.lmm.one_factor import conditional_modes, fit_many, fit_one
 from inference_core.solvers.threads import one_blas_thread
@@ -33,7 +34,7 @@ from inference_core.states.inference import DRAW_OK
 from .hypotheses import Hypothesis
 
 SAME = 1e-5  # relative distance within which a refit of the data is their fit
-FEW_UNITS = 12  # signs of a draw, up to which its chunk holds the same pattern more than once
+FEW_UNITS = 20  # signs of a draw, up to which a chunk may hold the same pattern or its mirror image more than once
 NO_RESIDUAL = "how='boot', scheme='parametric' draws new effects"
 
 
@@ -115,6 +116,15 @@ class FlippedGroups:
     """Every row of a group takes the sign of its group: its whole marginal residual vector is flipped."""
 
     groups: WholeGroups
+    nested: NestedDesign | None = None  # factors within these groups, for refits at once
+
+    @classmethod
+    def of(cls, base: LmerKernel, groups: WholeGroups) -> FlippedGroups:
+        """Of the groups in which all factors of a model are nested."""
+        problem = base.problem
+        if problem.is_one_factor:
+            return cls(groups)
+        return cls(groups, NestedDesign.of(problem.X, problem.terms, groups.codes, groups.J, problem.weights))
 
     @property
     def n_units(self) -> int:
@@ -251,11 +261,31 @@ class MixedRefits:
         b, q = len(drawn), self.p
         t, se, status = np.full((b, q), np.nan), np.full((b, q), np.nan), np.full(b, DRAW_OK, np.int8)
         for s, exchanged in enumerate(self.exchanged):
-            fits = self.base.fits(exchanged.responses(drawn), exchanged.T)
+            fits = self._fits(exchanged.responses(drawn), exchanged.T)
             status = np.where(fits.status == DRAW_OK, status, fits.status).astype(np.int8)
             for j in [j for j, own in enumerate(self.source) if own == s]:
                 t[:, j], se[:, j] = self._tested(j, fits)
         return t, status, se
+
+    def _fits(self, Y: Array, T: Sequence[Array]) -> Refits:
+        """Refits from T; of nested factors as one factor with tied effects, those that do not settle as they are."""
+        nested = self.rule.nested if isinstance(self.rule, FlippedGroups) else None
+        if nested is None:
+            return self.base.fits(Y, T)
+        with one_blas_thread():
+            lanes = nested.groups.lanes(Y, reml=self.base.reml)
+            at, beta, sigma, found = nested.fit_many(lanes, T, tol=self.base.tol, max_iter=self.base.max_iter)
+            information = lanes.x_information(found.theta[:, nested.tie])
+        status = np.full(len(Y), DRAW_OK, np.int8)
+        lost = np.flatnonzero(~found.converged)
+        if lost.size:
+            again = self.base.fits(Y[lost], T)
+            assert again.information is not None
+            beta[lost], sigma[lost], status[lost] = again.beta, again.sigma, again.status
+            # each design has coordinates of its own for X
+            turn = np.linalg.solve(nested.groups.x_factor.T, self.base.design.x_factor.T)
+            information[lost] = turn @ again.information @ turn.T
+        return Refits(at, beta, sigma, status, None, information)
 
     def response(self, drawn: Array, j: int) -> Array:
         """(n,) the response, offset taken off, of one draw (1, ..) for hypothesis ``j``."""
@@ -285,7 +315,9 @@ class MixedRefits:
         rows = self.nulls[j].hypothesis.rows
         assert fits.information is not None
         good = (fits.status == DRAW_OK) & np.isfinite(fits.information).all(axis=(1, 2)) & np.isfinite(fits.sigma)
-        inside = solve_triangular(self.base.design.x_factor, rows.T, trans=1)
+        nested = self.rule.nested if isinstance(self.rule, FlippedGroups) else None
+        x_factor = self.base.design.x_factor if nested is None else nested.groups.x_factor
+        inside = solve_triangular(x_factor, rows.T, trans=1)
         information = np.where(good[:, None, None], fits.information, np.eye(inside.shape[0]))
         solved = np.linalg.solve(information, np.broadcast_to(inside, (len(good), *inside.shape)))
         variance = np.square(fits.sigma)[:, None, None] * (inside.T @ solved)
