@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from inference_core.errors import InferenceError
+
+from .namespace import is_numpy
 
 Array = np.ndarray
 WITHOUT = "set_backend('numpy'), or backend='auto'"
@@ -142,6 +145,23 @@ def on_device(*arrays: Array | None) -> tuple[Any, ...]:
     jax = _jax()
     with float64():
         return tuple(None if array is None else jax.device_put(np.asarray(array)) for array in arrays)
+
+
+class OnDevice:
+    """Mixin of frozen dataclasses that hold arrays of JAX: they travel to another process in float64.
+
+    JAX itself unpickles in single precision wherever double is not switched on.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = [getattr(self, f.name) for f in fields(self)]  # type: ignore[arg-type]
+        return _unpacked, (type(self), [v if is_numpy(v) else np.asarray(v) for v in values])
+
+
+def _unpacked(kind: type, values: list[Any]) -> Any:
+    return kind(*(on_device(v)[0] if isinstance(v, np.ndarray) else v for v in values))
 
 
 # ---- padding -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from contextlib import nullcontext
 
@@ -112,6 +113,15 @@ def test_other_groups_and_rows_of_a_mixed_model_do_not_compile_again(compilation
     run(27, 5)
     run(18, 9)
     assert len(compilations) == before
+
+
+@pytest.mark.parametrize(("formula", "options"), [("y ~ x", {}), ("count ~ x", {"family": "poisson"})])
+def test_a_kernel_travels_in_double_precision(formula, options):
+    """Another process has not switched it on when it unpickles."""
+    stream = model(formula, data_of(40), backend="jax", **options).fit().draw_stream("boot", seed=1)
+    counts = stream.rng.counts(0, 16, 40).astype(float)
+    there = pickle.loads(pickle.dumps(stream.kernel))
+    np.testing.assert_array_equal(there.refit(counts)[0], stream.kernel.refit(counts)[0])
 
 
 def test_padded_sizes():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from inference_core.backends.jax_runtime import (
+    OnDevice,
     compiled,
     on_device,
     pad,
@@ -28,7 +29,7 @@ from .steps import fisher_step, glm_variances, observed_step, solve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JaxGlm:
+class JaxGlm(OnDevice):
     """What the steps of one generalized linear model need, where JAX computes: N padded rows, R padded columns."""
 
     n: int

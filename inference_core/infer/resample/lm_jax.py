@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inference_core.backends.jax_runtime import (
+    OnDevice,
     compiled,
     on_device,
     pad,
@@ -23,7 +24,7 @@ from .steps import least_squares_step, least_squares_variances
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JaxLm:
+class JaxLm(OnDevice):
     """What the steps of one linear model need, where JAX computes: N padded rows, R padded columns."""
 
     n: int
