@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inference_core.families import Family, with_params
+from inference_core.families import Family, get_family, with_params
 from inference_core.fit.glmer_problem import GlmerProblem
 from inference_core.infer.resample.whole_groups import WholeGroups
-from inference_core.solvers.glmm.fit import Optimum, optimise
+from inference_core.solvers.glmm.fit import THETA_MAX, Optimum, optimise
 from inference_core.solvers.glmm.problem import Problem, RandomTerm
 from inference_core.solvers.glmm.problem import pose as pose_glmm
 from inference_core.solvers.glmm.refit import refit
@@ -42,6 +42,7 @@ class MixedNullScores(NullScores):
     """A null fit that others may start at."""
 
     optimum: Optimum
+    fitted: Family  # whose scale, if any, was estimated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,12 +87,17 @@ class GroupScores(Frozen):
         shift = along @ hypothesis.value
         offset = shift if own.offset is None else own.offset + shift
         weights = None if own.weights is None else np.asarray(own.weights, dtype=float)
-        model = RowModel(glmer.family, own.y[None], weights)
-        solver = pose_glmm(X0, self.terms, model, offset, glmer.solver.n_agq)
+        family = near.fitted if isinstance(near, MixedNullScores) else glmer.family
+        solver = self._posed(X0, offset, weights, family)
         found = _nearby(solver, near.optimum) if isinstance(near, MixedNullScores) else optimise(solver)
+        if solver.n_scale and family.name == "negative_binomial" and found.x[-1] > np.log(THETA_MAX) - 1e-6:
+            # no spread beyond a Poisson's: theta is held far out, as in the fit of such a model
+            family = get_family(f"negative_binomial(theta={THETA_MAX})", family.link)
+            solver = self._posed(X0, offset, weights, family)
+            found = optimise(solver)
         if not np.isfinite(found.deviance) or not found.converged or found.runaway:
             return "its null model has no estimate"
-        linear = self._linearised(solver, found, weights)
+        linear = self._linearised(solver, found, weights, family)
         if linear is None:
             return "its null model gives impossible means"
         whitened = self._whitened(*linear, np.column_stack([X0, along]))
@@ -102,12 +108,18 @@ class GroupScores(Frozen):
             a, r = a - q0 @ (q0.T @ a), r - q0 @ (q0.T @ r)
         if np.any(np.linalg.norm(a, axis=0) <= EXPLAINED * length):
             return "its column is explained by the others at the fit of the null model"
-        return MixedNullScores(a, r, q0, np.zeros(0), found)
+        return MixedNullScores(a, r, q0, np.zeros(0), found, family)
 
-    def _linearised(self, solver: Problem, found: Optimum, weights: Array | None) -> tuple[Array, Array, Array] | None:
+    def _posed(self, X0: Array, offset: Array, weights: Array | None, family: Family) -> Problem:
+        model = RowModel(family, self.y[None], weights)
+        return pose_glmm(X0, self.terms, model, offset, self.glmer.solver.n_agq)
+
+    def _linearised(
+        self, solver: Problem, found: Optimum, weights: Array | None, family: Family
+    ) -> tuple[Array, Array, Array] | None:
         """sqrt(W) (m,), sqrt(W) (z - X0 b0) (m,) and theta; None where a mean is impossible."""
         point = solver.split((solver.to_data @ found.x)[None])
-        family, phi = self.family, 1.0
+        phi = 1.0
         if point.scale is not None:
             value = float(np.exp(point.scale[0]))
             if self.glmer.relative:

@@ -242,6 +242,17 @@ def test_scores_of_counts_by_dense_algebra(formula):
     np.testing.assert_array_equal(np.sign([observed, *drawn]), np.sign(expected))
 
 
+def test_counts_without_spread_of_their_own_are_tested_as_poisson_counts():
+    data = uneven().with_columns(y=pl.Series(np.random.default_rng(3).binomial(12, 0.3, uneven().height)))
+    streams = [
+        model("y ~ x + (1 | g)", data, family=family).fit().draw_stream("perm", seed=1)
+        for family in ("negative_binomial", "poisson")
+    ]
+    spread, plain = (stream.batch(0, 20).samples for stream in streams)
+    np.testing.assert_allclose(spread, plain, rtol=1e-3, atol=1e-3)  # theta stops at a million
+    np.testing.assert_allclose(streams[0].observed, streams[1].observed, rtol=1e-3)
+
+
 # ---- limits --------------------------------------------------------------------------------------------------
 
 
