@@ -166,7 +166,8 @@ def _unpacked(kind: type, values: list[Any]) -> Any:
 
 # ---- padding -----------------------------------------------------------------------------------------------
 
-LEAST_ROWS, LEAST_LANES = 64, 16
+LEAST_ROWS = 64
+LANES = (16, 256)
 
 
 def padded_rows(n: int) -> int:
@@ -174,12 +175,12 @@ def padded_rows(n: int) -> int:
     return max(LEAST_ROWS, 1 << (n - 1).bit_length())
 
 
-def padded_lanes(b: int, chunk: int = 0) -> int:
-    """The usual ``chunk`` where that is near, else 16, 64, 256, ..: a last batch or a single lane is no new shape."""
-    size = LEAST_LANES
-    while size < b:
-        size *= 4
-    return chunk if b <= chunk < size else size
+def padded_lanes(b: int, chunk: int) -> int:
+    """16, 256 or the usual ``chunk``: a last batch or a few lanes are no new shape. Above, a power of two."""
+    for size in LANES:
+        if b <= size < chunk:
+            return size
+    return chunk if b <= chunk else 1 << (b - 1).bit_length()
 
 
 def padded_columns(r: int) -> int:

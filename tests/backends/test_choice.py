@@ -127,9 +127,8 @@ def test_a_kernel_travels_in_double_precision(formula, options):
 def test_padded_sizes():
     assert [jax_runtime.padded_rows(n) for n in (1, 64, 65, 128, 1000)] == [64, 64, 128, 128, 1024]
     assert [jax_runtime.padded_columns(r) for r in (1, 2, 3, 4, 5, 7, 9, 13, 17)] == [2, 2, 3, 4, 6, 8, 12, 16, 24]
-    assert [jax_runtime.padded_lanes(b, 2048) for b in (1, 17, 300, 1500, 2048, 5000)] == [
-        16, 64, 1024, 2048, 2048, 16384
-    ]  # fmt: skip
+    assert [jax_runtime.padded_lanes(b, 2048) for b in (1, 17, 300, 2048, 5000)] == [16, 256, 2048, 2048, 8192]
+    assert [jax_runtime.padded_lanes(b, 64) for b in (1, 17, 65)] == [16, 64, 128]
 
 
 def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
