@@ -155,7 +155,7 @@ class FlippedEffects:
         for groups, term, T, u in zip(self.blocks, base.problem.terms, null.T, null.u, strict=True):
             left = left - np.einsum("nk,nk->n", term.Z, (u @ T.T)[term.group])
             own = reflated(u[groups.levels], T, null.sigma, groups.name, asked="flips of effects and residuals",
-                           remedy=NO_RESIDUAL, centred=False)  # fmt: skip
+                           remedy=NO_RESIDUAL, centred=False, Z=term.Z)  # fmt: skip
             parts.append(np.einsum("nk,nk->n", term.Z, own[groups.codes]))
             units.append(first + groups.codes)
             first += groups.J

@@ -417,3 +417,16 @@ def test_few_groups_reach_a_lower_level():
 def test_too_few_draws_are_said_first():
     with pytest.warns(InferenceCoreWarning, match="need n_perm >= 19"):
         sleep().infer(how="perm", n_perm=9, seed=1)
+
+
+def test_flips_of_effects_do_not_depend_on_units():
+    """Days in thousandths: the same t of every draw, the same table but for the unit."""
+    data = load_dataset("sleepstudy")
+    small = data.with_columns(Days=pl.col("Days") * 1e-3)
+    tables = [
+        model("Reaction ~ Days + (Days | Subject)", frame).fit().infer(how="perm", scheme="residual", n_perm=99, seed=4)
+        for frame in (data, small)
+    ]
+    one, other = (m.params.row(1, named=True) for m in tables)
+    np.testing.assert_allclose(other["estimate"], one["estimate"] * 1e3, rtol=1e-6)  # two searches of one optimum
+    assert other["p_value"] == one["p_value"]
