@@ -16,6 +16,7 @@ from inference_core.states import Array, DataBundle
 
 from .estimable import estimable_rows, null_space
 from .grid import array_offset, first_fastest
+from .predictors import predictors_of
 from .quantity import IDENTITY, Linear, Map, Quantity, averages
 from .question import Question
 from .slopes import design_slope
@@ -55,8 +56,7 @@ def average_over_rows(
         )
     fixed = array_offset(bundle, rows) if any(s.text is None for s in bundle.design_state.offsets) else None
     null = null_space(bundle)
-    used = [c for c in rows.columns if c in _columns(bundle)]
-    base = rows.select(used)
+    base = rows.select(list(predictors_of(bundle, rows)))
 
     def design(frame: pl.DataFrame) -> Array:
         return design_new(bundle, frame, offset=fixed)[0]
@@ -84,14 +84,3 @@ def average_over_rows(
     slope = None if question.slope is None else np.array(slopes)
     return averages(np.array(X), np.array(offsets), weights, link, slope), np.array(whole), notes
 
-
-def _columns(bundle: DataBundle) -> set[str]:
-    from inference_core.formula.guard import admit, admit_column
-
-    state = bundle.design_state
-    names = {column for operand in state.operands for column in operand.columns}
-    for saved in state.offsets:
-        if saved.text is not None:
-            expression = admit_column(saved.text) if saved.text in state.column_kinds else admit(saved.text)
-            names.update(expression.columns)
-    return names
