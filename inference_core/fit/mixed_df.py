@@ -14,14 +14,14 @@ from functools import cached_property
 import numpy as np
 
 from inference_core.errors import InferenceError
-from inference_core.solvers.lmm.denominator import JointDf, KenwardRoger, Satterthwaite
+from inference_core.solvers.lmm.denominator import KenwardRoger, Satterthwaite
 from inference_core.solvers.lmm.groups import GroupDesign
 from inference_core.solvers.lmm.information import Information, Moves, information_of_groups, information_of_terms
 from inference_core.solvers.lmm.information_crossed import information_of_scalars, terms_left
 from inference_core.solvers.lmm.information_large import moves_of_crossed
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, ModelSpec
+from inference_core.states import Array, DataBundle, FitState, JointDf, ModelSpec
 
 from .lmer import fit_lmer
 from .mixed_problem import MixedProblem

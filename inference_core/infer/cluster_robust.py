@@ -18,10 +18,9 @@ from scipy.linalg import solve_triangular
 from inference_core.errors import InferenceError
 from inference_core.fit.mixed_problem import MixedProblem
 from inference_core.solvers.lmm.clusters import ClusterSums, cluster_sums
-from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, ModelSpec
+from inference_core.states import Array, DataBundle, FitState, JointDf, ModelSpec
 
 from .cluster_labels import cluster_codes
 from .cluster_robust_glmer import GlmerRobust, glmer_cluster_robust

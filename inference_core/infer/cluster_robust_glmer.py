@@ -19,10 +19,9 @@ from inference_core.solvers.glmm.blocked import Blocked
 from inference_core.solvers.glmm.fit import Optimum
 from inference_core.solvers.glmm.grouped import Grouped
 from inference_core.solvers.glmm.rows import RowModel
-from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.solvers.lstsq import expand_square
 from inference_core.solvers.threads import one_blas_thread
-from inference_core.states import Array, DataBundle, FitState, ModelSpec
+from inference_core.states import Array, DataBundle, FitState, JointDf, ModelSpec
 
 from .cluster_labels import cluster_codes
 from .outermost import Blocks

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from inference_core.solvers.lmm.denominator import JointDf
-from inference_core.states import Array, DataBundle, FitState, ModelSpec
+from inference_core.states import Array, DataBundle, FitState, JointDf, ModelSpec
 
 from .asymptotic import REML_NOTE, asymptotic_route
 from .sandwich import CLUSTER_KINDS, KENWARD_ROGER, check_error_type

@@ -32,9 +32,8 @@ from scipy.linalg import solve_triangular
 
 from inference_core.design.columns import is_text, to_factor
 from inference_core.errors import InferenceError
-from inference_core.solvers.lmm.denominator import JointDf
 from inference_core.solvers.lstsq import expand_square
-from inference_core.states import Array, DataBundle, ModelSpec
+from inference_core.states import Array, DataBundle, JointDf, ModelSpec
 
 from .formula_utils import unwrap
 

@@ -17,14 +17,14 @@ from .inference import (
     SimulationInferenceState,
     SimulationState,
 )
-from .marginal import JointTestState, MeeState, RowFamily
+from .marginal import JointDf, JointTestState, MeeState, RowFamily
 from .prediction import PredictionState
 from .random import RandomBlock, REInfo
 from .spec import ModelSpec
 
 __all__ = [
     "DRAW_FAILED", "DRAW_NOT_CONVERGED", "DRAW_OK", "DRAW_RANK_DEFICIENT", "DRAW_REASONS", "DRAW_SEPARATED",
-    "Array", "Batch", "CVState", "DataBundle", "FitState", "Frozen", "InferenceState", "JointTestState", "MeeState",
-    "ModelSpec", "PredictionState", "REInfo", "RandomBlock", "RankInfo", "ResamplesState", "RowFamily",
+    "Array", "Batch", "CVState", "DataBundle", "FitState", "Frozen", "InferenceState", "JointDf", "JointTestState",
+    "MeeState", "ModelSpec", "PredictionState", "REInfo", "RandomBlock", "RankInfo", "ResamplesState", "RowFamily",
     "SimulationInferenceState", "SimulationState", "readonly",
 ]  # fmt: skip

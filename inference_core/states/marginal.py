@@ -56,6 +56,15 @@ class MeeState(Frozen):
     adjusted: str | None = None  # what the table's p-values and limits were adjusted by, once there is inference
 
 
+@dataclass(frozen=True, slots=True)
+class JointDf:
+    """Several rows at once: F = scale * (L b)'(L V L')^-1 (L b) / df1 on (df1, df2) degrees of freedom."""
+
+    df1: int
+    df2: float
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class JointTestState(Frozen):
     """Tests of whole terms: k rows."""

@@ -21,6 +21,9 @@ def test_the_core_loads_nothing_heavy():
     loaded = loaded_after("import inference_core; inference_core.model; inference_core.load_dataset")
     assert not [name for name in HEAVY if name in loaded]
     assert "scipy.stats" not in loaded
+    # mixed models are a third of the code; who fits an lm does not wait for it
+    mixed = ("inference_core.solvers.lmm.", "inference_core.solvers.glmm.")
+    assert not [name for name in loaded if name.startswith(mixed)]
 
 
 def test_the_panels_load_no_altair_jax_or_pandas():

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference_core.states import Array
+from inference_core.states import Array, JointDf
 
-from .denominator import JointDf
 from .dense import Term
 
 _CHUNK = 2_000_000  # numbers in one stack of clusters

@@ -6,22 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference_core.states import Array
+from inference_core.states import Array, JointDf
 
 from .information import Information, Moves
 
 FLAT = 1e-8  # share of the largest curvature below which the deviance is flat along a direction
 _SAME = 1e-8  # denominators closer than this are one
 _RANK = 1.5e-8  # share of the largest variance below which a combination of rows has none: sqrt(eps), as lmerTest
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JointDf:
-    """Several rows at once: F = scale * (L b)'(L V L')^-1 (L b) / df1 on (df1, df2) degrees of freedom."""
-
-    df1: int
-    df2: float
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
