@@ -75,6 +75,8 @@ def row_reference(
     """
     if errors == KENWARD_ROGER:
         return _kenward_roger(spec, bundle, fit, cluster)
+    if errors in CLUSTER_KINDS and (not spec.has_random_effects or spec.is_lmer):
+        return _clusters(spec, bundle, fit, errors, data, cluster)
     vcov, df, notes = asymptotic_route(spec, bundle, fit, errors, data, cluster)
     single, many = _df_of_rows(spec, bundle, fit, errors, data, cluster, df)
     return RowReference(np.nan_to_num(vcov), single, errors, notes, many)
@@ -91,6 +93,22 @@ def _kenward_roger(spec: ModelSpec, bundle: DataBundle, fit: FitState, cluster: 
     return RowReference(vcov, found.kenward_roger, KENWARD_ROGER, notes, found.kenward_roger_joint)
 
 
+def _clusters(
+    spec: ModelSpec,
+    bundle: DataBundle,
+    fit: FitState,
+    errors: str,
+    data: pl.DataFrame | None,
+    cluster: str | Array | None,
+) -> RowReference:
+    """One sandwich for the covariance and for the denominators of whatever rows come."""
+    check_error_type(spec, errors, cluster)
+    from .cluster_robust import cluster_robust
+
+    robust = cluster_robust(spec, bundle, fit, errors, cluster, data)
+    return RowReference(np.nan_to_num(robust.vcov), robust.df, errors, (), robust.joint)
+
+
 _Single = Callable[[Array], Array]
 _Many = Callable[[Array], JointDf]
 
@@ -104,11 +122,6 @@ def _df_of_rows(
     cluster: str | Array | None,
     df: Array | float,
 ) -> tuple[_Single, _Many | None]:
-    if errors in CLUSTER_KINDS and (not spec.has_random_effects or spec.is_lmer):
-        from .cluster_robust import cluster_robust
-
-        robust = cluster_robust(spec, bundle, fit, errors, cluster, data)
-        return robust.df, robust.joint
     if errors == "unequal_var":
         return lambda L: welch_row_df(spec, bundle, data, L), lambda L: welch_joint(spec, bundle, data, L)
     if spec.is_lmer and np.all(np.isinf(df[np.isfinite(fit.coef)] if isinstance(df, np.ndarray) else df)):
