@@ -131,5 +131,6 @@ def _df_of_rows(
 
         found = mixed_df(spec, bundle, fit)
         return found.satterthwaite, found.satterthwaite_joint
-    alike = float(np.asarray(df, float).ravel()[0]) if np.ndim(df) else float(np.asarray(df))
+    known = np.ravel(np.asarray(df, float))  # NaN where the design dropped a column
+    alike = float(known[~np.isnan(known)][0])
     return (lambda L: np.full(len(L), alike)), None
